@@ -1,0 +1,43 @@
+/** Named sets of timers. Each value is also a flag or configuration key. All times in milliseconds. */
+
+import type { ProbeTiming } from "../policies/policy.ts";
+
+/** The timers of one host (RFC 5534 §7). */
+export interface Profile extends ProbeTiming {
+  readonly name: string;
+  /** Send Timeout: nothing heard for so long after a payload packet was sent means failure (§7, default 15 s). */
+  readonly sendTimeoutMs: number;
+  /** Keepalive Timeout until the peer announces its own Send Timeout (§7). */
+  readonly keepaliveTimeoutMs: number;
+  /** Keepalive Interval as a share of the Keepalive Timeout: 1/3 to 1/2 (§7). */
+  readonly keepaliveShare: number;
+  /** Each probe interval is multiplied by a uniform factor in [1 - jitter, 1 + jitter]. */
+  readonly jitter: number;
+}
+
+/** RFC 5534 §7, to the letter. */
+export const RFC5534: Profile = {
+  name: "rfc5534",
+  sendTimeoutMs: 15_000,
+  keepaliveTimeoutMs: 15_000,
+  keepaliveShare: 1 / 3,
+  initialProbeTimeoutMs: 500,
+  initialProbes: 4,
+  maxProbeTimeoutMs: 60_000,
+  jitter: 0.2,
+};
+
+/** The lab of the paper: draft-07 rules, Send Timeout lowered to 3 s "to make measurements faster" (§5.1). */
+export const PAPER: Profile = {
+  name: "paper",
+  sendTimeoutMs: 3_000,
+  keepaliveTimeoutMs: 10_000,
+  keepaliveShare: 0.3, // Keepalive Interval 3 s of a Keepalive Timeout of 10 s, until the peer announces its own
+  initialProbeTimeoutMs: 500,
+  initialProbes: 4,
+  maxProbeTimeoutMs: 60_000,
+  jitter: 0.2,
+};
+
+/** The profiles by name. */
+export const PROFILES: Readonly<Record<string, Profile>> = { rfc5534: RFC5534, paper: PAPER };
