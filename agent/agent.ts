@@ -1,0 +1,650 @@
+/**
+ * The driver: owns the clock, the sockets and the randomness, feeds the engine and carries out what it returns.
+ *
+ * One turn of the loop:
+ *   1. wait in poll (on another thread) for the control socket, netlink, the datapath's notices, the timer;
+ *   2. hand over what arrived: control messages, ICMPv6 errors, address changes, notices;
+ *   3. when a tick is due: payload activity, new flows, steering leases;
+ *   4. let the engine's own timers run;
+ *   5. drain the engine's effects: messages to send, paths to install, events to record;
+ *   6. arm the timer for whatever comes next.
+ * Payload never passes through here.
+ */
+
+import {
+  closeFd,
+  type ControlReceiver,
+  createEventFd,
+  drainEventFd,
+  monotonicNow,
+  Netlink,
+  openControlReceiver,
+  openSender,
+  PollSet,
+  type Sender,
+  signalEventFd,
+  SystemError,
+  Timerfd,
+} from "deno-tun";
+import type { ControlTarget } from "../control/server.ts";
+import { ControlServer } from "../control/server.ts";
+import type { ContextReport, PathReport, Request, StatusReport, WhyReport } from "../control/protocol.ts";
+import { pairText, reapName } from "../control/render.ts";
+import type { Datapath } from "../datapath/datapath.ts";
+import { TunDatapath } from "../datapath/tun_datapath.ts";
+import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import { createPolicy, UnknownPolicy } from "../policies/registry.ts";
+import type { Activity, ContextView, Effect, LocalLocator } from "../shim6/api.ts";
+import { Engine, EngineError } from "../shim6/engine.ts";
+import { insecureVerifier, ulidOnlyVerifier } from "../shim6/verifier.ts";
+import { type Address, canonicalAddress, InvalidAddress } from "../wire/address.ts";
+import { controlPacket } from "../wire/codec.ts";
+import type { AgentConfig } from "./config.ts";
+import { CommandError, UsageError } from "./errors.ts";
+import { EventLog, type LoggedEvent } from "./event_log.ts";
+import { LocatorWatch } from "./locators.ts";
+import { log } from "./logging.ts";
+import { PcapWriter } from "./pcap.ts";
+import { VERSION } from "./version.ts";
+
+/** How often payload activity is read while there is some, and while there is none. */
+const ACTIVE_TICK_MS = 50, IDLE_TICK_MS = 250;
+/** After so long without any payload the slow tick is enough. */
+const IDLE_AFTER_MS = 2_000;
+/** How often flows without a context are looked at: half of the shortest time anyone sets for establishment. */
+const FLOWS_MS = 500;
+/** Steering leases live for two seconds or more. */
+const LEASE_MS = 700;
+/** One line per kind of failure and second is enough in the log. */
+const LOG_AGAIN_MS = 1_000;
+
+/** The running agent. */
+export class Agent implements ControlTarget {
+  readonly #config: AgentConfig;
+  readonly #started = monotonicNow();
+  readonly #netlink = new Netlink();
+  readonly #watch: LocatorWatch;
+  readonly #datapath: Datapath & { readonly accountingName: string; readonly accountingReason?: string };
+  readonly #engine: Engine;
+  readonly #receiver: ControlReceiver;
+  readonly #senders = new Map<Address, Sender>();
+  readonly #events: EventLog;
+  readonly #pcap: PcapWriter | undefined;
+  readonly #poll = new PollSet();
+  readonly #timer = new Timerfd();
+  readonly #wake = createEventFd();
+  /** What each context's activity looked like when the engine was last told: sent and received packets. */
+  readonly #seen = new Map<number, { sent: number; received: number }>();
+  readonly #activity: Activity = {
+    lastSent: 0,
+    lastReceived: 0,
+    firstUnanswered: 0,
+    firstUnreplied: 0,
+    sentPackets: 0,
+    sentBytes: 0,
+    receivedPackets: 0,
+    receivedBytes: 0,
+  };
+  readonly #loggedAt = new Map<string, number>();
+  readonly #internalErrors = { count: 0 };
+  #policy: string;
+  #control: ControlServer | undefined;
+  #locators: readonly LocalLocator[] = [];
+  #stopping = false;
+  #lastPayload = -Infinity;
+  #nextTick = 0;
+  #nextFlows = 0;
+  #nextLease = 0;
+  /** Settles when the agent has stopped and every trace of it is gone. */
+  readonly finished: Promise<void>;
+
+  /** Starts the agent; it is ready when the promise resolves. Throws {@linkcode UsageError} for what can be mended. */
+  static async start(config: AgentConfig, moduleUrl: string): Promise<Agent> {
+    // First the socket: a second agent on this host must find out before it touches the network.
+    let agent: Agent | undefined;
+    const control = await ControlServer.open(config.control, {
+      handle: (request) => {
+        if (agent === undefined) throw new CommandError("the agent is starting");
+        return agent.handle(request);
+      },
+      watch: (watcher) => agent === undefined ? () => {} : agent.watch(watcher),
+    });
+    try {
+      agent = new Agent(config, moduleUrl, control);
+    } catch (error) {
+      await control.close();
+      if (error instanceof SystemError) throw new UsageError(`cannot start: ${error.message}`);
+      throw error;
+    }
+    return agent;
+  }
+
+  private constructor(config: AgentConfig, moduleUrl: string, control: ControlServer) {
+    this.#config = config;
+    this.#control = control;
+    this.#policy = config.policy;
+    const undo: (() => void)[] = [];
+    try {
+      this.#events = new EventLog(this.#openOutput("events", config.events));
+      undo.push(() => this.#events.close());
+      this.#pcap = config.pcap === undefined ? undefined : new PcapWriter(this.#openOutput("pcap", config.pcap)!);
+      undo.push(() => this.#pcap?.close());
+      this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
+      undo.push(() => this.#watch.close());
+      this.#locators = this.#watch.locators();
+      this.#receiver = openControlReceiver();
+      undo.push(() => this.#receiver.close());
+      this.#datapath = new TunDatapath({
+        moduleUrl,
+        netlink: this.#netlink,
+        excludedPorts: config.excludedPorts,
+        accounting: config.accounting === "auto" ? undefined : config.accounting,
+        holdMs: 2 * config.profile.sendTimeoutMs,
+      });
+      undo.push(() => this.#datapath.close());
+      this.#datapath.setLocators(this.#locators);
+      this.#engine = new Engine({
+        profile: config.profile,
+        policy: createPolicy(config.policy),
+        locators: this.#locators,
+        verifier: config.insecureLocators ? insecureVerifier(config.insecurePrefixes) : ulidOnlyVerifier,
+        establish: config.establish,
+        limits: config.limits,
+        random: Math.random,
+        randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
+        idleTeardownMs: config.idleTeardownMs,
+      }, monotonicNow());
+      this.#openSenders();
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      this.#netlink.close();
+      throw error;
+    }
+    for (const fd of [this.#receiver.fd, this.#watch.fd, this.#datapath.noticeFd, this.#timer.fd, this.#wake]) {
+      this.#poll.set(fd);
+    }
+    this.#tellStart();
+    this.finished = this.#run();
+  }
+
+  #openOutput(key: "events" | "pcap", path: string | undefined): string | undefined {
+    if (path === undefined) return undefined;
+    try {
+      Deno.openSync(path, { append: true, create: true, mode: 0o600 }).close();
+    } catch (error) {
+      throw new UsageError(`--${key}: cannot write ${path}: ${(error as Error).message}`);
+    }
+    return path;
+  }
+
+  #warnings(): string[] {
+    const warnings: string[] = [];
+    if (this.#config.insecureLocators) {
+      warnings.push("locators of peers are accepted without proof (--insecure-locators): not for an open network");
+    }
+    if (this.#datapath.accountingReason !== undefined) {
+      warnings.push(`payload is counted by a packet tap, which costs more: eBPF ${this.#datapath.accountingReason}`);
+    }
+    const usable = this.#locators.filter((locator) => locator.usable).length;
+    if (usable === 0) warnings.push("no usable locator: no global IPv6 address on a running interface");
+    else if (usable === 1) warnings.push("only one usable locator: no path to fall back to");
+    return warnings;
+  }
+
+  #tellStart(): void {
+    log.info("ready", {
+      version: VERSION,
+      policy: this.#policy,
+      profile: this.#config.profile.name,
+      datapath: this.#datapath.name,
+      accounting: this.#datapath.accountingName,
+      locators: this.#locators.map((locator) => `${locator.address}%${locator.interfaceName}`),
+      control: this.#config.control,
+      startup_ms: Math.round(performance.now()),
+    });
+    for (const warning of this.#warnings()) log.warn(warning);
+  }
+
+  /** Asks the agent to stop; `finished` settles when it has. */
+  stop(): void {
+    this.#stopping = true;
+    signalEventFd(this.#wake);
+  }
+
+  async #run(): Promise<void> {
+    try {
+      this.#turn();
+      while (!this.#stopping) {
+        await this.#poll.waitAsync(-1);
+        this.#turn();
+      }
+    } finally {
+      await this.#close();
+    }
+  }
+
+  #turn(): void {
+    drainEventFd(this.#wake);
+    this.#timer.drain();
+    this.#guard("control message", () => this.#readControl());
+    this.#guard("address change", () => this.#readAddresses());
+    this.#guard("datapath notice", () => this.#readNotices());
+    const now = monotonicNow();
+    if (now >= this.#nextTick) this.#guard("tick", () => this.#tick(now));
+    this.#guard("timer", () => this.#engine.handleTimeout(monotonicNow()));
+    this.#settle();
+  }
+
+  /** Carries out the engine's effects and arms the timer; also after each console command. */
+  #settle(): void {
+    for (;;) {
+      const effect = this.#engine.nextEffect();
+      if (effect === undefined) break;
+      this.#guard(effect.type, () => this.#perform(effect));
+    }
+    this.#timer.arm(Math.min(this.#engine.nextDeadline(), this.#nextTick));
+  }
+
+  /** One bad input must not end the agent: it is counted and told, and the loop goes on. */
+  #guard(what: string, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#internalErrors.count++;
+      this.#logOnce(
+        `internal ${what}`,
+        () =>
+          log.error("internal error", {
+            in: what,
+            error: error instanceof Error ? error.stack ?? error.message : error,
+          }),
+      );
+    }
+  }
+
+  #logOnce(key: string, write: () => void): void {
+    const now = monotonicNow();
+    if (now - (this.#loggedAt.get(key) ?? -Infinity) < LOG_AGAIN_MS) return;
+    this.#loggedAt.set(key, now);
+    write();
+  }
+
+  #readControl(): void {
+    for (;;) {
+      const count = this.#receiver.receive();
+      const now = monotonicNow();
+      for (let i = 0; i < count; i++) {
+        const source = this.#receiver.source(i), destination = this.#receiver.destination(i);
+        const message = this.#receiver.message(i);
+        this.#pcap?.write(controlPacket(source, destination, message), Date.now());
+        this.#engine.handleControlMessage(message, source, destination, now);
+      }
+      if (count < this.#receiver.capacity) break;
+    }
+    for (;;) {
+      const error = this.#receiver.nextError();
+      if (error === undefined) break;
+      if (error.kind === "packet-too-big") {
+        if (error.mtu !== undefined) this.#datapath.setPathMtu({ local: error.local, peer: error.peer }, error.mtu);
+      } else this.#engine.handleIcmpError(error, monotonicNow());
+    }
+  }
+
+  #readAddresses(): void {
+    if (!this.#watch.read()) return;
+    this.#locators = this.#watch.locators();
+    log.info("addresses changed", {
+      usable: this.#locators.filter((locator) => locator.usable).map((locator) => locator.address),
+      lost: this.#locators.filter((locator) => !locator.usable).map((locator) => locator.address),
+    });
+    // The engine first: what it decides on a dead link must not wait for the sockets.
+    this.#engine.handleLocators(this.#locators, monotonicNow());
+    this.#datapath.setLocators(this.#locators);
+    this.#openSenders();
+  }
+
+  #openSenders(): void {
+    const wanted = new Map(
+      this.#locators.filter((locator) => locator.usable).map((locator) => [locator.address, locator]),
+    );
+    for (const [address, sender] of this.#senders) {
+      if (wanted.get(address)?.interfaceIndex === sender.interfaceIndex) continue;
+      sender.close();
+      this.#senders.delete(address);
+    }
+    for (const [address, locator] of wanted) {
+      if (this.#senders.has(address)) continue;
+      try {
+        this.#senders.set(address, openSender(address, locator.interfaceName, locator.interfaceIndex));
+      } catch (error) {
+        // The address may vanish between the event and now; the next event tells.
+        log.warn("cannot send from a locator", { locator: address, error: (error as Error).message });
+      }
+    }
+  }
+
+  #readNotices(): void {
+    for (;;) {
+      const notice = this.#datapath.nextNotice();
+      if (notice === undefined) return;
+      const now = monotonicNow();
+      switch (notice.type) {
+        case "unknown-tag":
+          this.#engine.handleUnknownTag(notice.tag, notice.source, notice.destination, now);
+          break;
+        case "packet-too-big":
+          this.#logOnce(
+            `mtu ${pairKey(notice.pair)}`,
+            () => log.info("path MTU", { pair: pairText(notice.pair), mtu: notice.mtu }),
+          );
+          break;
+        case "send-failed":
+          this.#logOnce(
+            `send ${pairKey(notice.pair)}`,
+            () => log.warn("payload could not be sent", { pair: pairText(notice.pair), error: notice.code }),
+          );
+          break;
+      }
+    }
+  }
+
+  #tick(now: number): void {
+    for (const [id, seen] of this.#seen) {
+      if (!this.#datapath.readActivity(id, this.#activity)) continue;
+      if (seen.sent === this.#activity.sentPackets && seen.received === this.#activity.receivedPackets) continue;
+      seen.sent = this.#activity.sentPackets;
+      seen.received = this.#activity.receivedPackets;
+      this.#lastPayload = now;
+      this.#engine.handleActivity(id, this.#activity, now);
+    }
+    if (now >= this.#nextFlows) {
+      this.#nextFlows = now + FLOWS_MS;
+      for (const flow of this.#datapath.readFlows()) this.#engine.handleFlow(flow, now);
+    }
+    if (now >= this.#nextLease) {
+      this.#nextLease = now + LEASE_MS;
+      this.#datapath.renewLeases();
+    }
+    this.#nextTick = now + (now - this.#lastPayload < IDLE_AFTER_MS ? ACTIVE_TICK_MS : IDLE_TICK_MS);
+  }
+
+  #perform(effect: Effect): void {
+    switch (effect.type) {
+      case "send":
+        return this.#send(effect.source, effect.destination, effect.message);
+      case "context-added":
+        this.#seen.set(effect.id, { sent: 0, received: 0 });
+        return this.#datapath.addContext(effect);
+      case "context-retagged":
+        return this.#datapath.retag(effect.id, effect.localTag, effect.peerTag);
+      case "context-removed":
+        this.#seen.delete(effect.id);
+        return this.#datapath.removeContext(effect.id);
+      case "path":
+        return this.#datapath.setPath(
+          effect.id,
+          this.#config.hold ? effect : { pair: effect.pair, hold: false, release: false },
+        );
+      case "event":
+        return this.#record(effect.event);
+    }
+  }
+
+  #send(source: Address, destination: Address, message: Uint8Array): void {
+    const packet = controlPacket(source, destination, message);
+    const sender = this.#senders.get(source);
+    const failure = sender === undefined ? "no such locator" : sender.send(packet, destination);
+    if (failure !== undefined) {
+      this.#logOnce(
+        `control ${source}>${destination}`,
+        () => log.warn("control message could not be sent", { from: source, to: destination, error: failure }),
+      );
+      return;
+    }
+    this.#pcap?.write(packet, Date.now());
+  }
+
+  #record(event: LoggedEvent | Parameters<EventLog["add"]>[0]): void {
+    this.#events.add(event, Date.now() - (monotonicNow() - event.at));
+    const fields = { context: event.context };
+    switch (event.kind) {
+      case "switch":
+        log.warn("path switched", {
+          ...fields,
+          from: pairText(event.from),
+          to: pairText(event.to),
+          cause: event.cause,
+        });
+        break;
+      case "recovered":
+        log.warn("recovered", {
+          ...fields,
+          cause: event.cause,
+          detection_ms: Math.round(event.detectionMs),
+          exploration_ms: Math.round(event.explorationMs),
+          probes: event.probes,
+          path: pairText(event.pair),
+        });
+        break;
+      case "reap":
+        log.info("reap", { ...fields, from: reapName(event.from), to: reapName(event.to), cause: event.cause });
+        break;
+      case "state":
+        log.info("context", {
+          ...fields,
+          peer: event.ulid?.peer,
+          from: event.from,
+          to: event.to,
+          reason: event.reason,
+        });
+        break;
+      case "unverified":
+      case "peer-without-shim6":
+        log.warn(event.kind, { ...fields, peer: event.ulid?.peer, reason: event.reason });
+        break;
+      default:
+        log.debug(event.kind, { ...event });
+    }
+  }
+
+  /** Carries out a console request. */
+  handle(request: Request): unknown {
+    const now = monotonicNow();
+    try {
+      switch (request.command) {
+        case "status":
+          return this.#status(now);
+        case "contexts":
+          return this.#contexts(now);
+        case "paths":
+          return this.#paths(now);
+        case "why": {
+          const context = this.#find(request.context);
+          return { context: this.#report(context, now), events: this.#events.recent(context.id) } satisfies WhyReport;
+        }
+        case "explore": {
+          const context = this.#find(request.context);
+          this.#engine.explore(context.id, now);
+          return `context ${context.id} explores its paths; shim6-agent why ${context.id} tells the outcome`;
+        }
+        case "switch": {
+          const context = this.#find(request.context);
+          const pair = { local: canonicalAddress(request.local), peer: canonicalAddress(request.peer) };
+          this.#engine.switchPair(context.id, pair, now);
+          return `context ${context.id} now sends on ${pairText(pair)}`;
+        }
+        case "policy":
+          this.#engine.setPolicy(createPolicy(request.name));
+          this.#policy = request.name;
+          return `policy is now ${request.name}`;
+        case "forget": {
+          const context = this.#find(request.context);
+          this.#engine.forget(context.id, now);
+          return `context ${context.id} is forgotten`;
+        }
+        default:
+          throw new UsageError(`unknown command ${(request as { command: string }).command}`);
+      }
+    } catch (error) {
+      if (error instanceof UnknownPolicy || error instanceof InvalidAddress) throw new UsageError(error.message);
+      if (error instanceof EngineError) throw new CommandError(error.message);
+      throw error;
+    } finally {
+      this.#settle();
+    }
+  }
+
+  /** Calls `watcher` for each event from now on; returns what ends it. */
+  watch(watcher: (event: LoggedEvent) => void): () => void {
+    return this.#events.watch(watcher);
+  }
+
+  /** A context by its number, or by the peer's address when only one has it. */
+  #find(text: string): ContextView {
+    if (typeof text !== "string" || text === "") {
+      throw new UsageError("which context? its number or the peer's address");
+    }
+    if (/^\d+$/.test(text)) {
+      const context = this.#engine.context(Number(text));
+      if (context !== undefined) return context;
+      throw new CommandError(`no context ${text}; shim6-agent contexts lists them`);
+    }
+    const peer = canonicalAddress(text);
+    const matches = [...this.#engine.contexts()].filter((context) =>
+      context.ulid.peer === peer || context.peerLocators.some((locator) => locator.address === peer)
+    );
+    if (matches.length === 1) return matches[0];
+    throw new CommandError(
+      matches.length === 0
+        ? `no context with ${peer}; shim6-agent contexts lists them`
+        : `${matches.length} contexts with ${peer}: ${matches.map((context) => context.id).join(", ")}; name one`,
+    );
+  }
+
+  #status(now: number): StatusReport {
+    const { dropped, sent, received } = this.#engine.counters;
+    return {
+      version: VERSION,
+      policy: this.#policy,
+      profile: this.#config.profile.name,
+      datapath: this.#datapath.name,
+      accounting: this.#datapath.accountingName,
+      uptime_s: Math.round((now - this.#started) / 1_000),
+      warnings: this.#warnings(),
+      locators: this.#locators.map((locator) => ({
+        address: locator.address,
+        interface: locator.interfaceName,
+        usable: locator.usable,
+        deprecated: locator.deprecated,
+      })),
+      contexts: this.#contexts(now),
+      counters: {
+        dropped: {
+          ...dropped,
+          ...(this.#internalErrors.count > 0 ? { "internal-error": this.#internalErrors.count } : {}),
+        },
+        sent: { ...sent },
+        received: { ...received },
+        datapath: this.#datapath.counters(),
+      },
+    };
+  }
+
+  #contexts(now: number): ContextReport[] {
+    return [...this.#engine.contexts()].map((context) => this.#report(context, now));
+  }
+
+  #report(context: ContextView, now: number): ContextReport {
+    this.#datapath.readActivity(context.id, this.#activity);
+    const failure = context.lastFailure;
+    return {
+      id: context.id,
+      ulid: context.ulid,
+      fii: context.fii,
+      state: context.state,
+      reap: reapName(context.reap),
+      current: context.current,
+      local_locators: context.localLocators,
+      peer_locators: context.peerLocators,
+      since_ms: Math.round(now - context.since),
+      rtt_ms: Number.isNaN(context.rttMs) ? null : Number(context.rttMs.toFixed(3)),
+      switches: context.switches,
+      last_failure: failure === undefined ? null : {
+        cause: failure.cause,
+        detection_ms: Math.round(failure.detectionMs),
+        exploration_ms: Math.round(failure.explorationMs),
+        recovery_ms: Math.round(failure.recoveryMs),
+      },
+      counters: {
+        sent_packets: this.#activity.sentPackets,
+        sent_bytes: this.#activity.sentBytes,
+        received_packets: this.#activity.receivedPackets,
+        received_bytes: this.#activity.receivedBytes,
+        probes_sent: context.probesSent,
+        keepalives_sent: context.keepalivesSent,
+      },
+    };
+  }
+
+  #paths(now: number): PathReport[] {
+    const users = new Map<string, number[]>();
+    for (const context of this.#engine.contexts()) {
+      const key = pairKey(context.current);
+      const ids = users.get(key);
+      if (ids === undefined) users.set(key, [context.id]);
+      else ids.push(context.id);
+    }
+    const ago = (at: number) => at === -Infinity ? null : Math.round(now - at);
+    const number = (value: number) => Number.isNaN(value) ? null : Number(value.toFixed(3));
+    const known = new Map([...this.#engine.book.entries()]);
+    const pairs = new Map<string, LocatorPair>();
+    for (const context of this.#engine.contexts()) {
+      for (const local of context.localLocators) {
+        for (const { address } of context.peerLocators) {
+          const pair = { local, peer: address };
+          pairs.set(pairKey(pair), pair);
+        }
+      }
+    }
+    return [...pairs].map(([key, pair]) => {
+      const record = known.get(key);
+      return {
+        ...pair,
+        rtt_ms: record === undefined ? null : number(record.rttMs),
+        rtt_variance_ms: record === undefined || Number.isNaN(record.rttMs) ? null : number(record.rttVarianceMs),
+        source: record?.source ?? "none",
+        last_success_ms: record === undefined ? null : ago(record.lastSuccess),
+        last_failure_ms: record === undefined ? null : ago(record.lastFailure),
+        probes_sent: record?.probesSent ?? 0,
+        probes_answered: record?.probesAnswered ?? 0,
+        contexts: users.get(key) ?? [],
+      };
+    });
+  }
+
+  async #close(): Promise<void> {
+    log.info("stopping");
+    const steps: [string, () => void | Promise<void>][] = [
+      ["datapath", () => this.#datapath.close()],
+      ["control socket", () => this.#control?.close()],
+      ["senders", () => {
+        for (const sender of this.#senders.values()) sender.close();
+      }],
+      ["control receiver", () => this.#receiver.close()],
+      ["locator watch", () => this.#watch.close()],
+      ["netlink", () => this.#netlink.close()],
+      ["timer", () => this.#timer.close()],
+      ["wake", () => closeFd(this.#wake)],
+      ["events", () => this.#events.close()],
+      ["pcap", () => this.#pcap?.close()],
+    ];
+    // Each step on its own: what can be removed is removed, whatever fails before it.
+    for (const [what, step] of steps) {
+      try {
+        await step();
+      } catch (error) {
+        log.error("clean-up failed", { of: what, error: (error as Error).message });
+      }
+    }
+  }
+}

@@ -1,0 +1,60 @@
+/**
+ * The command line: which command was meant. Commands are loaded when they are called, so that the agent does not carry
+ * the testbed and `--help` needs no permission.
+ */
+
+import { CommandError, UsageError } from "./agent/errors.ts";
+import { VERSION } from "./agent/version.ts";
+
+const HELP = `shim6-agent ${VERSION}: IPv6 multihoming that survives path failures (RFC 5533, RFC 5534)
+
+usage: shim6-agent [run] [options]       run the agent (see run --help)
+       shim6-agent COMMAND [--help]
+
+  status | contexts | paths | watch      what a running agent knows
+  why CONTEXT                            the story of a context's path
+  explore CONTEXT | forget CONTEXT       act on a context
+  switch CONTEXT LOCAL PEER              move a context to another locator pair
+  policy NAME                            change the policy of a running agent
+  lab up|down|failover                   a testbed of network namespaces on this machine
+
+every listing takes --json; --version prints the version`;
+
+async function main(args: string[]): Promise<number> {
+  const [first, ...rest] = args;
+  if (first === "--version") {
+    console.log(`shim6-agent ${VERSION}`);
+    return 0;
+  }
+  if (first === "--help" || first === "-h" || first === "help") {
+    console.log(HELP);
+    return 0;
+  }
+  if (first === undefined || first === "run" || first.startsWith("-")) {
+    const { runCommand } = await import("./agent/run.ts");
+    return await runCommand(first === "run" ? rest : args, import.meta.url);
+  }
+  if (first === "lab") {
+    const { labCommand } = await import("./lab/commands.ts");
+    return await labCommand(rest);
+  }
+  const { CONSOLE_COMMANDS, consoleCommand } = await import("./control/commands.ts");
+  if (Object.hasOwn(CONSOLE_COMMANDS, first)) return await consoleCommand(first, rest);
+  throw new UsageError(`unknown command ${first}; shim6-agent --help lists the commands`);
+}
+
+if ("WorkerGlobalScope" in globalThis && self.name === "datapath") {
+  // This module again, as the datapath's thread: one file holds both roles.
+  const { tunWorkerMain } = await import("./datapath/tun_worker.ts");
+  tunWorkerMain();
+} else if (import.meta.main) {
+  try {
+    Deno.exit(await main(Deno.args));
+  } catch (error) {
+    if (error instanceof UsageError || error instanceof CommandError) {
+      console.error(`shim6-agent: ${error.message}`);
+      Deno.exit(error instanceof UsageError ? 2 : 1);
+    }
+    throw error;
+  }
+}
