@@ -52,35 +52,74 @@ export function formatAddress(octets: Uint8Array, offset = 0): Address {
   return text;
 }
 
-const GROUP = /^[0-9a-fA-F]{1,4}$/;
-const DOTTED_QUAD = /^(.*:)(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/;
-
 /** Parses any RFC 4291 §2.2 text form into 16 octets. Throws {@linkcode InvalidAddress}. */
-export function parseAddress(text: string): Uint8Array {
-  const invalid = () => new InvalidAddress(`not an IPv6 address: ${JSON.stringify(text)}`);
-  let groupsText = text;
-  const quad = DOTTED_QUAD.exec(text);
-  if (quad !== null) {
-    const [a, b, c, d] = quad.slice(2).map(Number);
-    if (a > 255 || b > 255 || c > 255 || d > 255) throw invalid();
-    groupsText = quad[1] + (a << 8 | b).toString(16) + ":" + (c << 8 | d).toString(16);
-  }
-  const halves = groupsText.split("::");
-  if (halves.length > 2) throw invalid();
-  const head = halves[0] === "" ? [] : halves[0].split(":");
-  const tail = halves.length < 2 || halves[1] === "" ? [] : halves[1].split(":");
-  const present = head.length + tail.length;
-  if (halves.length === 1 ? present !== 8 : present > 7) throw invalid();
+export function parseAddress(text: string): Uint8Array<ArrayBuffer> {
   const octets = new Uint8Array(ADDRESS_LENGTH);
-  const put = (group: string, index: number) => {
-    if (!GROUP.test(group)) throw invalid();
-    const value = parseInt(group, 16);
-    octets[2 * index] = value >> 8;
-    octets[2 * index + 1] = value & 0xff;
-  };
-  head.forEach(put);
-  tail.forEach((group, i) => put(group, 8 - tail.length + i));
+  writeAddress(text, octets, 0);
   return octets;
+}
+
+/**
+ * Parses any RFC 4291 §2.2 text form into the 16 octets at `offset`. Throws {@linkcode InvalidAddress}; part of the
+ * octets may have been overwritten then. A zone (`%eth0`) is not part of an address.
+ */
+export function writeAddress(text: string, into: Uint8Array, offset: number): void {
+  let groups = 0; // written so far
+  let gap = -1; // how many of them stand before the "::"
+  let at = 0;
+  if (text.startsWith("::")) {
+    gap = 0;
+    at = 2;
+  }
+  while (at < text.length) {
+    if (groups === 8) throw invalid(text);
+    const start = at;
+    let value = 0;
+    for (let digit; at < text.length && (digit = hexDigit(text.charCodeAt(at))) >= 0; at++) value = value << 4 | digit;
+    if (text[at] === ".") {
+      if (groups > 6 || !writeDottedQuad(text.slice(start), into, offset + 2 * groups)) throw invalid(text);
+      groups += 2;
+      break;
+    }
+    if (at === start || at - start > 4) throw invalid(text);
+    into[offset + 2 * groups] = value >> 8;
+    into[offset + 2 * groups + 1] = value;
+    groups++;
+    if (at === text.length) break;
+    if (text[at] !== ":" || at + 1 === text.length) throw invalid(text);
+    at++;
+    if (text[at] === ":") {
+      if (gap >= 0) throw invalid(text);
+      gap = groups;
+      at++;
+    }
+  }
+  if (gap < 0 ? groups !== 8 : groups > 7) throw invalid(text);
+  if (gap >= 0) {
+    const end = offset + ADDRESS_LENGTH, tail = 2 * (groups - gap);
+    into.copyWithin(end - tail, offset + 2 * gap, offset + 2 * groups);
+    into.fill(0, offset + 2 * gap, end - tail);
+  }
+}
+
+const DOTTED_QUAD = /^(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})\.(0|[1-9]\d{0,2})$/;
+
+function writeDottedQuad(text: string, into: Uint8Array, offset: number): boolean {
+  const quad = DOTTED_QUAD.exec(text)?.slice(1).map(Number);
+  if (quad === undefined || quad.some((octet) => octet > 255)) return false;
+  into.set(quad, offset);
+  return true;
+}
+
+/** The value of a hexadecimal digit's character code, or -1. */
+function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20; // lower case
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
+}
+
+function invalid(text: string): InvalidAddress {
+  return new InvalidAddress(`not an IPv6 address: ${JSON.stringify(text)}`);
 }
 
 /** The canonical form of any text form of an address. Throws {@linkcode InvalidAddress}. */
