@@ -92,8 +92,14 @@ const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-/** The opened symbols. */
-export type Libc = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
+
+/** The opened symbols. Deno types 64-bit parameters as `bigint` but takes numbers too, at a fraction of the cost. */
+export type Libc = {
+  [Name in keyof Symbols]: Symbols[Name] extends (...values: infer Values) => infer Result
+    ? (...values: { [I in keyof Values]: Values[I] extends bigint ? number | bigint : Values[I] }) => Result
+    : never;
+};
 
 /** Where glibc and musl put their C library; the loader's own search finds most. */
 const CANDIDATES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
@@ -106,7 +112,7 @@ export function libc(): Libc {
   let failure: unknown;
   for (const name of CANDIDATES) {
     try {
-      return opened = Deno.dlopen(name, SYMBOLS).symbols;
+      return opened = Deno.dlopen(name, SYMBOLS).symbols as Libc;
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
       failure ??= error;

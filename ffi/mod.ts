@@ -1,0 +1,11 @@
+/**
+ * deno-tun: Linux networking from TypeScript through the C library. Everything here needs `--allow-ffi`; nothing is
+ * opened before it is used.
+ *
+ * @module
+ */
+
+export { check, Errno, errno, errnoName, SystemError } from "./errno.ts";
+export { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
+export * from "./netlink.ts";
+export * from "./netns.ts";
