@@ -9,3 +9,8 @@ export { check, Errno, errno, errnoName, SystemError } from "./errno.ts";
 export { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
 export * from "./netlink.ts";
 export * from "./netns.ts";
+export * from "./clock.ts";
+export * from "./fd.ts";
+export * from "./raw6.ts";
+export * from "./raw6_batch.ts";
+export * from "./tun.ts";
