@@ -95,9 +95,11 @@ export const RT_TABLE_MAIN = 254;
 
 /** The kernel refused a request. `reason` is its own explanation, where it gives one. */
 export class NetlinkError extends SystemError {
+  /** `NetlinkError` */
   override name = "NetlinkError";
   /** Extended acknowledgement (NLMSGERR_ATTR_MSG), or "". */
   readonly reason: string;
+  /** `call` says what was attempted. */
   constructor(call: string, errno: number, reason: string) {
     super(call, errno);
     this.reason = reason;
@@ -107,15 +109,19 @@ export class NetlinkError extends SystemError {
 
 /** A network interface. */
 export interface Link {
+  /** Unique in its namespace, never 0. */
   readonly index: number;
+  /** E.g. `eth0`. */
   readonly name: string;
   /** IFF_UP: administratively up. */
   readonly up: boolean;
   /** IFF_RUNNING: up, and there is a carrier. */
   readonly running: boolean;
+  /** IFF_LOOPBACK. */
   readonly loopback: boolean;
   /** No address resolution, as on a TUN device. */
   readonly noarp: boolean;
+  /** In octets. */
   readonly mtu: number;
   /** `veth`, `tun` …; "" for a physical one. */
   readonly kind: string;
@@ -129,15 +135,21 @@ export interface Link {
 export interface InterfaceAddress {
   /** Interface index. */
   readonly index: number;
+  /** The address. */
   readonly address: Address;
+  /** Bits of the on-link prefix. */
   readonly prefixLength: number;
+  /** Unique-local addresses are global in this sense. */
   readonly scope: "global" | "site" | "link" | "host" | "other";
   /** Duplicate address detection still runs. */
   readonly tentative: boolean;
+  /** Somebody else on the link has it. */
   readonly dadFailed: boolean;
+  /** The preferred lifetime is over. */
   readonly deprecated: boolean;
   /** A privacy address (RFC 8981). */
   readonly temporary: boolean;
+  /** Set by hand, without a lifetime. */
   readonly permanent: boolean;
   /** In seconds; Infinity when it never ends. */
   readonly preferredLifetime: number;
@@ -168,6 +180,7 @@ export interface RouteSpec {
   readonly destination?: Prefix;
   /** Only packets from here (source-specific routing, RFC 8504 §5.6 calls for it on multihomed hosts). */
   readonly source?: Prefix;
+  /** Next hop; on-link when absent. */
   readonly via?: Address;
   /** Interface index. */
   readonly dev?: number;
@@ -183,24 +196,33 @@ export interface RouteSpec {
   readonly mtu?: number;
   /** Lifetime in whole seconds; none when absent. */
   readonly expires?: number;
+  /** Source address for sockets that have not chosen one. */
   readonly preferredSource?: Address;
 }
 
 /** An IPv6 route as the kernel holds it. */
 export interface Route {
+  /** Where to. */
   readonly destination: Prefix;
+  /** Only packets from here. */
   readonly source?: Prefix;
+  /** Next hop; on-link when absent. */
   readonly via?: Address;
   /** Interface index. */
   readonly dev?: number;
+  /** Routing table. */
   readonly table: number;
+  /** Who set it (`rtm_protocol`). */
   readonly protocol: number;
+  /** Undefined for a type not named here. */
   readonly type: RouteType | undefined;
+  /** Smaller is preferred. */
   readonly metric: number;
   /** In octets; absent when the interface's counts. */
   readonly mtu?: number;
   /** Seconds left (hundredths are kept); zero or less when it has lapsed and waits to be collected. */
   readonly expires?: number;
+  /** Source address for sockets that have not chosen one. */
   readonly preferredSource?: Address;
 }
 
@@ -208,8 +230,11 @@ export interface Route {
 export interface RuleSpec {
   /** Name of the interface the packet came in by. */
   readonly iif?: string;
+  /** Only packets from here. */
   readonly from?: Prefix;
+  /** Only packets to here. */
   readonly to?: Prefix;
+  /** Where to look for the route. */
   readonly table: number;
   /** Smaller is asked earlier; the main table has 32766. */
   readonly priority: number;
@@ -217,9 +242,11 @@ export interface RuleSpec {
 
 /** Settings of an interface to be changed; what is absent stays. */
 export interface LinkChange {
+  /** Administratively up (IFF_UP). */
   readonly up?: boolean;
   /** Address resolution (IFF_NOARP off). */
   readonly arp?: boolean;
+  /** In octets. */
   readonly mtu?: number;
   /** A new name; the interface must be down for it. */
   readonly name?: string;
@@ -229,7 +256,9 @@ export interface LinkChange {
   readonly netnsFd?: number;
   /** Whether the kernel makes link-local and advertised addresses itself (addr_gen_mode `eui64` or `none`). */
   readonly ownAddresses?: boolean;
+  /** Largest super-packet the kernel hands to the device, in octets. */
   readonly gsoMaxSize?: number;
+  /** Most segments in a super-packet. */
   readonly gsoMaxSegments?: number;
 }
 
@@ -237,9 +266,11 @@ export interface LinkChange {
 export interface VethOptions {
   /** Namespace of the peer; the socket's own when absent. */
   readonly peerNetnsFd?: number;
-  /** Link-layer addresses; random when absent. */
+  /** Link-layer address; random when absent. */
   readonly address?: string;
+  /** The peer's link-layer address; random when absent. */
   readonly peerAddress?: string;
+  /** Of both ends, in octets. */
   readonly mtu?: number;
 }
 
@@ -257,7 +288,9 @@ export interface AddressOptions {
 
 /** A neighbour cache entry. */
 export interface Neighbour {
+  /** Interface index. */
   readonly index: number;
+  /** The neighbour's address. */
   readonly address: Address;
   /** Link-layer address; "" while it is being resolved. */
   readonly linkAddress: string;
@@ -605,24 +638,34 @@ export class Netlink {
 
 /** The socket lost messages: whoever follows the events must read everything again. */
 export interface OverrunEvent {
+  /** The kind of event. */
   readonly type: "overrun";
 }
 /** An interface appeared, changed, or vanished. */
 export interface LinkEvent {
+  /** The kind of event. */
   readonly type: "link";
+  /** Gone, not new or changed. */
   readonly removed: boolean;
+  /** As it is now, or was at last. */
   readonly link: Link;
 }
 /** An IPv6 address was assigned, changed (deprecated, no longer tentative), or vanished. */
 export interface AddressEvent {
+  /** The kind of event. */
   readonly type: "address";
+  /** Gone, not new or changed. */
   readonly removed: boolean;
+  /** As it is now, or was at last. */
   readonly address: InterfaceAddress;
 }
 /** An IPv6 route was set or vanished. */
 export interface RouteEvent {
+  /** The kind of event. */
   readonly type: "route";
+  /** Gone, not new or changed. */
   readonly removed: boolean;
+  /** The route. */
   readonly route: Route;
 }
 /** What {@linkcode NetlinkEvents} yields. */
@@ -772,6 +815,7 @@ function ruleMessage(m: MessageBuilder, rule: RuleSpec): void {
 
 /** Thrown when text is not a link-layer address of six octets. */
 export class InvalidLinkAddress extends Error {
+  /** `InvalidLinkAddress` */
   override name = "InvalidLinkAddress";
 }
 

@@ -20,6 +20,7 @@ function align(length: number): number {
 
 /** A request that does not fit its buffer: a programming error, no request of ours comes near it. */
 export class NetlinkRequestTooLong extends RangeError {
+  /** `NetlinkRequestTooLong` */
   override name = "NetlinkRequestTooLong";
 }
 
@@ -137,8 +138,11 @@ export class MessageBuilder {
 
 /** One message of a received buffer. The body is a view into that buffer. */
 export interface NetlinkMessage {
+  /** `nlmsg_type` */
   readonly type: number;
+  /** `nlmsg_flags` */
   readonly flags: number;
+  /** `nlmsg_seq`: that of the request it answers. */
   readonly sequence: number;
   /** What follows the header. */
   readonly body: Uint8Array;
