@@ -11,10 +11,15 @@ export interface PathRecord {
   rttMs: number;
   /** Mean deviation of the round-trip time in ms. */
   rttVarianceMs: number;
+  /** Where `rttMs` is from. */
   source: DelaySource;
+  /** When a report last showed that a probe had passed. */
   lastSuccess: number;
+  /** When the pair last failed while it was in use. */
   lastFailure: number;
+  /** Probes sent on the pair. */
   probesSent: number;
+  /** Those that the peer reported. */
   probesAnswered: number;
 }
 
@@ -41,11 +46,12 @@ export class PathBook {
     this.#touch(pair).probesSent++;
   }
 
-  /** The peer reported a probe that was sent on the pair `rttMs` ago. */
+  /** The peer reported a probe of the pair. `rttMs`: its round-trip time, NaN when the answer says nothing about it. */
   probeAnswered(pair: LocatorPair, rttMs: number, now: number): void {
     const record = this.#touch(pair);
     record.probesAnswered++;
     record.lastSuccess = now;
+    if (Number.isNaN(rttMs)) return;
     if (Number.isNaN(record.rttMs) || record.source !== "measured") {
       record.rttMs = rttMs;
       record.rttVarianceMs = rttMs / 2;

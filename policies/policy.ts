@@ -8,7 +8,9 @@ import type { PathBook } from "./path_book.ts";
 
 /** An ordered address pair as its sender sees it: a unidirectional path (RFC 5534 §4). */
 export interface LocatorPair {
+  /** The sender's own locator. */
   readonly local: Address;
+  /** The locator of the peer. */
   readonly peer: Address;
 }
 
@@ -51,8 +53,11 @@ export interface ExplorationStart {
   readonly pairs: readonly LocatorPair[];
   /** The pair in use when the exploration started. */
   readonly current: LocatorPair;
+  /** Why the host explores. */
   readonly cause: FailureCause;
+  /** What is known about the pairs. */
   readonly book: PathBook;
+  /** The schedule to keep (RFC 5534 §7). */
   readonly timing: ProbeTiming;
   /** Uniform in [0, 1). */
   readonly random: () => number;
@@ -60,19 +65,34 @@ export interface ExplorationStart {
   readonly now: number;
 }
 
-/** One probe of a plan. */
-export interface ProbeStep {
+/** Which pair to probe. */
+export interface ProbeChoice {
+  /** The pair on which the probe leaves. */
   readonly pair: LocatorPair;
-  /** Nominal milliseconds from this probe to the next; 0 sends the next at once. Jitter is the machine's business. */
-  readonly waitMs: number;
   /** Why this pair now, for the story of a switch (`why`). */
   readonly reason: string;
 }
 
-/** An endless sequence of probes, made for one exploration. */
+/** One probe of a plan's schedule. */
+export interface ProbeStep extends ProbeChoice {
+  /** Nominal milliseconds from this probe to the next; 0 sends the next at once. Jitter is the machine's business. */
+  readonly waitMs: number;
+}
+
+/**
+ * An endless sequence of probes, made for one exploration. `answering` is given when a probe also answers one of the
+ * peer's: the reverse of the pair on which that one came, which a plan may prefer.
+ */
 export interface Plan {
-  /** The next probe. `now` is the time at which it is sent. */
-  next(now: number): ProbeStep;
+  /** The next probe of the schedule. `now` is the time at which it is sent. */
+  next(now: number, answering?: LocatorPair): ProbeStep;
+  /**
+   * The pair for a probe outside the schedule, the immediate answer to what the peer sent: goes on in the order of the
+   * pairs, not in the pacing. Without it {@linkcode next} is asked and the wait ignored.
+   */
+  answer?(now: number, answering?: LocatorPair): ProbeChoice;
+  /** Starts the pacing anew while the order of the pairs goes on. Without it the policy makes a new plan. */
+  restart?(now: number): void;
 }
 
 /** A path-selection policy. */

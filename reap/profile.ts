@@ -4,6 +4,7 @@ import type { ProbeTiming } from "../policies/policy.ts";
 
 /** The timers of one host (RFC 5534 §7). */
 export interface Profile extends ProbeTiming {
+  /** The name on the command line. */
   readonly name: string;
   /** Send Timeout: nothing heard for so long after a payload packet was sent means failure (§7, default 15 s). */
   readonly sendTimeoutMs: number;
