@@ -46,7 +46,7 @@ export function formatAddress(octets: Uint8Array, offset = 0): Address {
       group += bestLength - 1;
       continue;
     }
-    if (text !== "" && !text.endsWith("::")) text += ":";
+    if (group > 0 && group !== bestStart + bestLength) text += ":";
     text += (octets[offset + 2 * group] << 8 | octets[offset + 2 * group + 1]).toString(16);
   }
   return text;
