@@ -1,0 +1,99 @@
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { BuildError, buildExecutable, type BuildTarget, canPack } from "../../tools/compile.ts";
+import { runCommand } from "../../tools/command.ts";
+import { ROOT } from "../../tools/source_files.ts";
+
+const ignore = !canPack();
+if (ignore) console.log(`a packed executable cannot be made on ${Deno.build.os} ${Deno.build.arch}`);
+
+function target(directory: string, banner = "fixture 1.2.3"): BuildTarget {
+  return { entry: `${ROOT}tests/fixtures/packed/main.ts`, output: `${directory}/program`, banner };
+}
+
+Deno.test({
+  name: "a packed program behaves as if it had been started by Deno",
+  ignore,
+  async fn(t) {
+    const directory = await Deno.makeTempDir();
+    const program = `${directory}/program`;
+    const options = { timeoutMs: 20_000, cwd: directory };
+    try {
+      await buildExecutable(target(directory), "pack");
+      await Deno.chmod(directory, 0o755);
+
+      await t.step("it runs its threads, its dynamic imports and libc, and gets its own arguments only", async () => {
+        const args = ["views", "--help", "--", "-x", "a b"];
+        const result = await runCommand(program, args, options);
+        assertEquals([result.code, result.stderr], [0, ""]);
+        const seen = JSON.parse(result.stdout);
+        assertEquals([seen.args, seen.packed, seen.executable, seen.loaded], [args, "1", program, "on demand"]);
+        const [main, worker] = seen.views;
+        assertMatch(main.module, /^file:\/\/\/proc\/self\/fd\/\d+$/);
+        assertEquals(worker, { ...main, thread: "worker" });
+      });
+
+      await t.step("it passes standard input, exit code and signals through", async () => {
+        assertEquals((await runCommand(program, ["exit", "5"], options)).code, 5);
+
+        const copy = new Deno.Command(program, { args: ["copy"], stdin: "piped", stdout: "piped" }).spawn();
+        const writer = copy.stdin.getWriter();
+        await writer.write(new TextEncoder().encode("through\n"));
+        await writer.close();
+        assertEquals(new TextDecoder().decode((await copy.output()).stdout), "through\n");
+
+        const wait = new Deno.Command(program, { args: ["wait"], stdout: "piped" }).spawn();
+        const reader = wait.stdout.getReader();
+        await reader.read();
+        wait.kill("SIGTERM");
+        await reader.cancel();
+        assertEquals((await wait.status).code, 7);
+      });
+
+      await t.step("it keeps its program when the caller has closed the standard streams", async () => {
+        const script = 'exec 0<&- 2>&-; exec "$0" views';
+        const result = await runCommand("/bin/sh", ["-c", script, program], options);
+        assertStringIncludes(result.stdout, '"loaded":"on demand"');
+      });
+
+      await t.step("it writes no file and needs no home directory", async () => {
+        const home = await Deno.makeTempDir({ dir: directory });
+        const env = { HOME: home, XDG_CACHE_HOME: home };
+        assertEquals((await runCommand(program, ["views"], { ...options, env })).code, 0);
+        assertEquals([...Deno.readDirSync(home)], []);
+        assertEquals((await runCommand(program, ["views"], { ...options, clearEnv: true })).code, 0);
+      });
+
+      await t.step({
+        name: "it runs as a user who may not write anything",
+        ignore: Deno.uid() !== 0,
+        async fn() {
+          const result = await new Deno.Command(program, { args: ["views"], uid: 65534, gid: 65534, clearEnv: true })
+            .output();
+          assertEquals([result.code, new TextDecoder().decode(result.stderr)], [0, ""]);
+        },
+      });
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "a file that does not call itself as expected is not kept, and the old one stays",
+  ignore,
+  async fn() {
+    const directory = await Deno.makeTempDir();
+    try {
+      await Deno.writeTextFile(`${directory}/program`, "the old one");
+      await assertRejects(
+        () => buildExecutable(target(directory, "another 4.5.6"), "pack"),
+        BuildError,
+        'it calls itself "fixture 1.2.3"',
+      );
+      assertEquals(await Deno.readTextFile(`${directory}/program`), "the old one");
+      assertEquals([...Deno.readDirSync(directory)].map((entry) => entry.name), ["program"]);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});

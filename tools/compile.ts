@@ -1,0 +1,251 @@
+/**
+ * Builds the agent as one executable file, `dist/shim6-agent`: by `deno compile` where the runtime that it builds upon
+ * can be had, else by packing the stock Deno and the bundled program into one file (elf.ts).
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli";
+import { VERSION } from "../agent/version.ts";
+import { type CommandResult, runCommand } from "./command.ts";
+import { packExecutable } from "./elf.ts";
+import { ROOT, sourceFiles } from "./source_files.ts";
+
+const HELP = `usage: deno task compile [--pack]
+
+  --pack    pack the stock Deno even if deno compile would work`;
+
+/** Time limits in milliseconds. `deno compile` may have to fetch some 40 MB. */
+const COMPILE_TIMEOUT_MS = 180_000;
+const BUNDLE_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 20_000;
+
+/**
+ * Deno's arguments in a packed file. All permissions, since the program reaches every system call through libc anyway;
+ * nothing that depends on the folder the program is called from.
+ */
+const DENO_ARGUMENTS = [
+  "run",
+  "--allow-all",
+  "--no-prompt",
+  "--no-config",
+  "--no-lock",
+  "--no-remote",
+  "--no-npm",
+  "--no-code-cache",
+  "--ext=js",
+];
+
+/** A packed program leaves no caches behind (in /proc nobody can make a directory), and can tell that it is packed. */
+const ENVIRONMENT = {
+  DENO_NO_UPDATE_CHECK: "1",
+  DENO_DIR: "/proc/self/no-cache",
+  SHIM6_PACKED: "1",
+};
+
+/** Why no executable could be built. */
+export class BuildError extends Error {
+  override readonly name = "BuildError";
+}
+
+/** What to build. */
+export interface BuildTarget {
+  /** Path of the main module. */
+  readonly entry: string;
+  /** Path of the executable. */
+  readonly output: string;
+  /** What the executable prints when called with `--version`; one that does not is not kept. */
+  readonly banner: string;
+}
+
+/** How an executable is made. `local` is `deno compile` only if its runtime is on this machine already. */
+export type BuildMethod = "compile" | "local" | "pack";
+
+const AGENT: BuildTarget = {
+  entry: `${ROOT}main.ts`,
+  output: `${ROOT}dist/shim6-agent`,
+  banner: `shim6-agent ${VERSION}`,
+};
+
+/**
+ * The path of an executable of the present sources, which is built only if there is none. Downloads nothing where the
+ * executable can be packed.
+ *
+ * @param say is told what is done and why
+ * @throws {BuildError} if it cannot be built
+ */
+export async function ensureExecutable(say: (line: string) => void = () => {}): Promise<string> {
+  const size = await fileSize(AGENT.output);
+  if (size === null || await readStamp(AGENT) !== stamp(await sourcesDigest(AGENT), size)) {
+    await buildExecutable(AGENT, canPack() ? "local" : "compile", say);
+  }
+  return AGENT.output;
+}
+
+/**
+ * Builds an executable and puts it in the place of an older one in one step, once it has been seen to run.
+ *
+ * @param say is told what is done and why
+ * @throws {BuildError} if it cannot be built
+ */
+export async function buildExecutable(
+  target: BuildTarget,
+  method: BuildMethod,
+  say: (line: string) => void = () => {},
+): Promise<void> {
+  const directory = target.output.slice(0, target.output.lastIndexOf("/"));
+  const digest = await sourcesDigest(target);
+  await Deno.mkdir(directory, { recursive: true });
+  // Beside the output, since a file can be renamed only within a file system.
+  const workDirectory = await Deno.makeTempDir({ dir: directory, prefix: ".build-" });
+  try {
+    const built = `${workDirectory}/executable`;
+    const problem = await compile(target, method, built);
+    if (problem === null) {
+      say(`${target.output}: made by deno compile`);
+    } else {
+      await pack(target, built, workDirectory, problem);
+      say(`${target.output}: Deno ${Deno.version.deno} and the program packed into one file (${problem})`);
+    }
+    const { size } = await Deno.stat(built);
+    await Deno.rename(built, target.output);
+    await Deno.writeTextFile(`${target.output}.stamp`, stamp(digest, size));
+  } finally {
+    await Deno.remove(workDirectory, { recursive: true });
+  }
+}
+
+/** Whether an executable can be made without the runtime of `deno compile`. */
+export function canPack(): boolean {
+  return Deno.build.os === "linux" && Deno.build.arch === "x86_64";
+}
+
+/** Makes `built` by `deno compile`, or says why not. */
+async function compile(target: BuildTarget, method: BuildMethod, built: string): Promise<string | null> {
+  if (method === "pack") return "as asked for";
+  if (method === "local" && !await hasRuntime()) return "the runtime of deno compile is not on this machine";
+  const args = ["compile", "--no-check", "--frozen", "--allow-all", "--no-prompt", `--output=${built}`, target.entry];
+  const result = await deno(args, COMPILE_TIMEOUT_MS);
+  if (result.code !== 0) return `deno compile: ${reason(result)}`;
+  // Given the stock Deno for its runtime, deno compile succeeds as well, but what it makes is just another Deno.
+  const problem = await startProblem(built, target.banner);
+  return problem === null ? null : `what deno compile made does not run: ${problem}`;
+}
+
+/** Makes `built` from the stock Deno that runs this. `problem` is why that is needed. */
+async function pack(target: BuildTarget, built: string, workDirectory: string, problem: string): Promise<void> {
+  if (!canPack()) {
+    throw new BuildError(
+      `${problem}. On ${Deno.build.arch} the executable can be made by deno compile only, which needs the runtime ` +
+        `"denort" of Deno ${Deno.version.deno}: let it download that, or set DENORT_BIN to it`,
+    );
+  }
+  const bundle = `${workDirectory}/program.js`;
+  const result = await deno(
+    ["bundle", "--frozen", "--platform=deno", `--output=${bundle}`, target.entry],
+    BUNDLE_TIMEOUT_MS,
+  );
+  if (result.code !== 0) throw new BuildError(`deno bundle: ${reason(result)}`);
+  const executable = packExecutable(await Deno.readFile(Deno.execPath()), {
+    code: await Deno.readFile(bundle),
+    denoArguments: DENO_ARGUMENTS,
+    environment: ENVIRONMENT,
+  });
+  await Deno.writeFile(built, executable, { mode: 0o755 });
+  const startFailure = await startProblem(built, target.banner);
+  if (startFailure !== null) throw new BuildError(`the packed file does not run: ${startFailure}`);
+}
+
+/** Whether `deno compile` finds its runtime without a download. */
+async function hasRuntime(): Promise<boolean> {
+  const candidates = [Deno.env.get("DENORT_BIN")];
+  const info = await deno(["info", "--json"], START_TIMEOUT_MS);
+  if (info.code === 0) {
+    const { denoDir }: { denoDir: string } = JSON.parse(info.stdout);
+    const archive = `denort-${Deno.build.target}.zip`;
+    candidates.push(`${denoDir}/dl/release/v${Deno.version.deno}/${archive}`);
+  }
+  for (const path of candidates) {
+    if (path !== undefined && await fileSize(path) !== null) return true;
+  }
+  return false;
+}
+
+/** Why an executable does not print its banner; null if it does. */
+async function startProblem(path: string, banner: string): Promise<string | null> {
+  const result = await runCommand(path, ["--version"], { timeoutMs: START_TIMEOUT_MS });
+  if (result.code !== 0) return reason(result);
+  return result.stdout.trim() === banner ? null : `it calls itself ${JSON.stringify(result.stdout.split("\n")[0])}`;
+}
+
+function deno(args: readonly string[], timeoutMs: number): Promise<CommandResult> {
+  return runCommand(Deno.execPath(), args, { timeoutMs, cwd: ROOT });
+}
+
+/** The line that tells why a program failed: of Deno's error the innermost cause, if it gives one. */
+function reason(result: CommandResult): string {
+  const lines = (result.stderr || result.stdout).split("\n").map((line) => line.trim());
+  const message = lines.findLast((line) => /^\d+: /.test(line)) ?? lines.find((line) => line.startsWith("error:")) ??
+    lines.findLast((line) => line !== "");
+  return message?.replace(/^(\d+|error): /, "") ?? `exit code ${result.code}`;
+}
+
+/** What identifies an executable: what it was made from, and its length in octets. */
+function stamp(sourcesDigest: string, size: number): string {
+  return `${sourcesDigest} ${size}\n`;
+}
+
+async function readStamp(target: BuildTarget): Promise<string | null> {
+  try {
+    return await Deno.readTextFile(`${target.output}.stamp`);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+/** SHA-256 of all that an executable is made from, in hexadecimal. */
+async function sourcesDigest(target: BuildTarget): Promise<string> {
+  const sources = sourceFiles()
+    .filter((path) =>
+      path === "deno.json" || path === "deno.lock" || path.endsWith(".ts") && !path.startsWith("tests/")
+    )
+    .map((path) => ROOT + path);
+  const parts = [`${Deno.version.deno} ${Deno.build.target}\n`];
+  for (const path of [target.entry, ...sources]) parts.push(`${path}\n${await Deno.readTextFile(path)}`);
+  const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());
+  return new Uint8Array(digest).toHex();
+}
+
+async function fileSize(path: string): Promise<number | null> {
+  try {
+    return (await Deno.stat(path)).size;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return null;
+    throw error;
+  }
+}
+
+if (import.meta.main) {
+  let wrongUse = "";
+  const args = parseArgs(Deno.args, {
+    boolean: ["pack", "help"],
+    unknown: (arg) => {
+      wrongUse ||= `unknown argument ${arg}`;
+      return false;
+    },
+  });
+  if (args.help) {
+    console.log(HELP);
+  } else if (wrongUse !== "") {
+    console.error(`${wrongUse}\n${HELP}`);
+    Deno.exit(2);
+  } else {
+    try {
+      await buildExecutable(AGENT, args.pack ? "pack" : "compile", (line) => console.log(line));
+    } catch (error) {
+      if (!(error instanceof BuildError)) throw error;
+      console.error(error.message);
+      Deno.exit(1);
+    }
+  }
+}
