@@ -8,7 +8,9 @@ export type Address = string;
 
 /** An address prefix: the first `length` bits (0..128) of `address`. */
 export interface Prefix {
+  /** Bits behind the prefix have no meaning. */
   readonly address: Address;
+  /** In bits. */
   readonly length: number;
 }
 
@@ -20,6 +22,7 @@ export const UNSPECIFIED: Address = "::";
 
 /** Thrown when text is not an IPv6 address or prefix. */
 export class InvalidAddress extends Error {
+  /** Tells it from other errors in a log. */
   override name = "InvalidAddress";
 }
 

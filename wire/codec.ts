@@ -416,7 +416,9 @@ export interface Quote {
 
 /** A {@linkcode Quote} with its addresses. */
 export interface PacketQuote extends Quote {
+  /** Source address of the quoted packet. */
   readonly source: Address;
+  /** Destination address of the quoted packet. */
   readonly destination: Address;
 }
 

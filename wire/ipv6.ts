@@ -36,7 +36,9 @@ export interface Ipv6Header {
   destination: Uint8Array;
   /** Octets behind this header. */
   payloadLength: number;
+  /** Protocol of what follows. */
   nextHeader: number;
+  /** 0 to 255. */
   hopLimit: number;
   /** With the ECN bits; 0 when left out. */
   trafficClass?: number;

@@ -31,12 +31,15 @@ export const PreferenceFlag = { BROKEN: 0x01, TRANSIENT: 0x02 } as const;
 
 /** Locator List option (RFC 5533 §5.15.2): all locators of the sender, in the order that preferences refer to. */
 export interface LocatorList {
+  /** 32 bits, chosen anew for each list; preferences name the list by it. */
   readonly generation: number;
+  /** The verification method binds each to the ULID, {@linkcode VerificationMethod}. */
   readonly locators: readonly { readonly address: Address; readonly method: number }[];
 }
 
 /** Locator Preferences option (RFC 5533 §5.15.3): one element for each locator of the list `generation`. */
 export interface LocatorPreferences {
+  /** Of the locator list that the elements refer to. */
   readonly generation: number;
   /** Octets per element on the wire, at least 1. */
   readonly elementLength: number;
@@ -46,23 +49,31 @@ export interface LocatorPreferences {
 
 /** ULID Pair option (RFC 5533 §5.15.6). */
 export interface UlidPair {
+  /** The message sender's ULID. */
   readonly sender: Address;
+  /** The message receiver's ULID. */
   readonly receiver: Address;
 }
 
 /** An option this version does not know and that is not critical: skipped, but kept so that it can be shown. */
 export interface UnknownOption {
+  /** 15 bits. */
   readonly type: number;
+  /** Without header and padding. */
   readonly contents: Uint8Array;
 }
 
-interface WithUnknown {
+/** Any message with options. */
+export interface WithUnknown {
+  /** Left out when there are none. */
   readonly unknownOptions?: readonly UnknownOption[];
 }
 
 /** The options that describe a sender's locators; in I2, R2, I2bis and Update Request. */
 export interface LocatorOptions {
+  /** Replaces any earlier list. */
   readonly locators?: LocatorList;
+  /** Replaces any earlier preferences. */
   readonly preferences?: LocatorPreferences;
   /** CGA Parameter Data Structure, opaque here (RFC 3972 §3). */
   readonly pds?: Uint8Array;
@@ -74,77 +85,115 @@ export interface LocatorOptions {
 
 /** I1 (RFC 5533 §5.4). */
 export interface I1 extends WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.I1;
+  /** What packets to the initiator shall carry. */
   readonly initiatorTag: ContextTag;
+  /** 32 random bits. */
   readonly initiatorNonce: number;
+  /** When the ULIDs are not the addresses of the packet. */
   readonly ulidPair?: UlidPair;
+  /** Forked Instance Identifier, 32 bits; left out for the default context, 0. */
   readonly fii?: number;
 }
 
 /** R1 (RFC 5533 §5.5). */
 export interface R1 extends WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.R1;
+  /** Copied from the I1. */
   readonly initiatorNonce: number;
+  /** 32 bits, tells the responder how old its validator is. */
   readonly responderNonce: number;
+  /** Opaque to all but the responder. */
   readonly validator: Uint8Array;
 }
 
 /** I2 (RFC 5533 §5.6). */
 export interface I2 extends LocatorOptions, WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.I2;
+  /** What packets to the initiator shall carry. */
   readonly initiatorTag: ContextTag;
+  /** 32 random bits; need not be that of the I1. */
   readonly initiatorNonce: number;
+  /** Copied from the R1. */
   readonly responderNonce: number;
+  /** Copied from the R1. */
   readonly validator: Uint8Array;
+  /** When the ULIDs are not the addresses of the packet. */
   readonly ulidPair?: UlidPair;
+  /** Forked Instance Identifier, 32 bits; left out for the default context, 0. */
   readonly fii?: number;
 }
 
 /** R2 (RFC 5533 §5.7). */
 export interface R2 extends LocatorOptions, WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.R2;
+  /** What packets to the responder shall carry. */
   readonly responderTag: ContextTag;
+  /** Copied from the message that is answered. */
   readonly initiatorNonce: number;
 }
 
 /** R1bis (RFC 5533 §5.8). */
 export interface R1bis extends WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.R1bis;
   /** The tag that the sender of this message does not know. */
   readonly packetTag: ContextTag;
+  /** 32 bits, tells the responder how old its validator is. */
   readonly responderNonce: number;
+  /** Opaque to all but the responder. */
   readonly validator: Uint8Array;
 }
 
 /** I2bis (RFC 5533 §5.9). */
 export interface I2bis extends LocatorOptions, WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.I2bis;
+  /** What packets to the initiator shall carry. */
   readonly initiatorTag: ContextTag;
+  /** 32 random bits. */
   readonly initiatorNonce: number;
+  /** Copied from the R1bis. */
   readonly responderNonce: number;
+  /** Copied from the R1bis. */
   readonly packetTag: ContextTag;
+  /** Copied from the R1bis. */
   readonly validator: Uint8Array;
+  /** When the ULIDs are not the addresses of the packet. */
   readonly ulidPair?: UlidPair;
+  /** Forked Instance Identifier, 32 bits; left out for the default context, 0. */
   readonly fii?: number;
 }
 
 /** Update Request (RFC 5533 §5.10). */
 export interface UpdateRequest extends LocatorOptions, WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.UpdateRequest;
+  /** The receiver's tag. */
   readonly receiverTag: ContextTag;
+  /** 32 random bits, the same in retransmissions. */
   readonly requestNonce: number;
 }
 
 /** Update Acknowledgement (RFC 5533 §5.11). */
 export interface UpdateAcknowledgement extends WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.UpdateAcknowledgement;
+  /** The receiver's tag. */
   readonly receiverTag: ContextTag;
+  /** Copied from the request. */
   readonly requestNonce: number;
 }
 
 /** Keepalive (RFC 5534 §5.1). */
 export interface Keepalive extends WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.Keepalive;
+  /** The receiver's tag. */
   readonly receiverTag: ContextTag;
 }
 
@@ -155,7 +204,9 @@ export type ReapState = typeof ReapState[keyof typeof ReapState];
 
 /** What a Probe says of a probe that was sent or received (RFC 5534 §5.2). */
 export interface Report {
+  /** Source address of the probe. */
   readonly source: Address;
+  /** Destination address of the probe. */
   readonly destination: Address;
   /** 32 bits, hard to guess. */
   readonly nonce: number;
@@ -168,10 +219,15 @@ export const MAX_REPORTS = 15;
 
 /** Probe (RFC 5534 §5.2). `sent[0]` describes this very packet. */
 export interface Probe extends WithUnknown {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.Probe;
+  /** The receiver's tag. */
   readonly receiverTag: ContextTag;
+  /** The sender's state after sending (RFC 5534 §6.1). */
   readonly state: ReapState;
+  /** 1 to 15 reports of probes that the sender of this one sent. */
   readonly sent: readonly Report[];
+  /** 0 to 15 reports of probes that it received. */
   readonly received: readonly Report[];
 }
 
@@ -186,7 +242,9 @@ export const ErrorCode = {
 
 /** Error (RFC 5533 §5.14). */
 export interface ErrorMessage {
+  /** Tells the messages apart. */
   readonly type: typeof MessageType.Error;
+  /** 7 bits, {@linkcode ErrorCode}. */
   readonly code: number;
   /** Octet offset in the packet in error, counted from its IPv6 header. */
   readonly pointer: number;
@@ -210,8 +268,11 @@ export type Message =
 
 /** A control message with the addresses of the packet that carried it. */
 export interface ControlPacket {
+  /** Source address of the IPv6 header. */
   readonly source: Address;
+  /** Destination address of the IPv6 header. */
   readonly destination: Address;
+  /** What the packet says. */
   readonly message: Message;
 }
 

@@ -25,14 +25,19 @@ export const OptionType = {
 
 /** All options that this version knows; a message has those of them that are defined for its type. */
 export interface Options extends LocatorOptions {
+  /** Responder Validator, opaque (RFC 5533 §5.15.1). */
   readonly validator?: Uint8Array;
+  /** RFC 5533 §5.15.6. */
   readonly ulidPair?: UlidPair;
+  /** Forked Instance Identifier, 32 bits (RFC 5533 §5.15.7). */
   readonly fii?: number;
+  /** Left out when there are none. */
   readonly unknownOptions?: readonly UnknownOption[];
 }
 
 /** Thrown when a message cannot be put on the wire: a bug of the caller, never the fault of a packet. */
 export class UnencodableMessage extends Error {
+  /** Tells it from other errors in a log. */
   override name = "UnencodableMessage";
 }
 
