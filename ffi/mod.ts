@@ -14,3 +14,8 @@ export * from "./fd.ts";
 export * from "./raw6.ts";
 export * from "./raw6_batch.ts";
 export * from "./tun.ts";
+export * from "./capabilities.ts";
+export * from "./classic_filter.ts";
+export * from "./bpf.ts";
+export * from "./packet.ts";
+export * from "./frame_buffer.ts";

@@ -1,0 +1,226 @@
+/**
+ * Accounting by a packet socket, where eBPF cannot be used. The kernel copies the headers of payload packets on the
+ * watched interfaces into a ring; they are counted when someone asks, all that have come in at once.
+ *
+ * What a fast flow costs is bounded: the ring holds {@linkcode RING_PACKETS} packets and is emptied at most every
+ * {@linkcode BATCH_INTERVAL} ms. What does not fit is lost, which is harmless here: figures are then too low, and a time
+ * stamp is older than the truth by no more than the time since the ring ran full.
+ */
+
+import { Ancillary, type ClassicInstruction, ClassicOpcode, monotonicNow, PacketRing } from "deno-tun";
+import { parseAddress } from "../wire/address.ts";
+import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import type { Activity, FlowObservation } from "../shim6/api.ts";
+import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, NEXT_HEADER_SHIM6 } from "./accounting.ts";
+import { FlowTable } from "./flow_table.ts";
+import { PairTable } from "./pair_table.ts";
+
+/** Packets between two readings. At 20 ms this is 200,000 a second, or tens of Gbit/s of super-packets. */
+const RING_PACKETS = 4096;
+
+/** Reading more often than this (ms) yields the same figures again. */
+const BATCH_INTERVAL = 20;
+
+/** IPv6 header, Fragment header, ports. */
+const SNAP_LENGTH = 40 + 8 + 4;
+
+/**
+ * The socket tells the length of a super-packet, not that of its segments. This is what a segment has on nearly every
+ * path of the Internet.
+ */
+const USUAL_MTU = 1500;
+
+const ETHERTYPE_IPV6 = 0x86dd;
+const PACKET_HOST = 0, PACKET_OUTGOING = 4;
+const VLAN_ID_MASK = 0x0fff;
+const NEXT_HEADER = 6, SOURCE = 8, DESTINATION = 24, HEADER_LENGTH = 40;
+const NEXT_HEADER_TCP = 6, NEXT_HEADER_UDP = 17, NEXT_HEADER_FRAGMENT = 44, NEXT_HEADER_ICMPV6 = 58;
+
+// The figures of a context, in doubles.
+const LAST_SENT = 0, LAST_RECEIVED = 1, FIRST_UNANSWERED = 2, FIRST_UNREPLIED = 3;
+const SENT_PACKETS = 4, SENT_BYTES = 5, RECEIVED_PACKETS = 6, RECEIVED_BYTES = 7;
+const CONTEXT_FIGURES = 8;
+
+/** Passes headers of unicast IPv6 payload on the interfaces, sent by or meant for this host. */
+export function tapFilter(interfaceIndexes: Iterable<number>): ClassicInstruction[] {
+  const { LOAD_WORD, LOAD_HALF, LOAD_OCTET, AND, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN } = ClassicOpcode;
+  const drop: ClassicInstruction = [RETURN, 0, 0, 0];
+  const filter: ClassicInstruction[] = [
+    [LOAD_WORD, 0, 0, Ancillary.PROTOCOL],
+    [JUMP_IF_EQUAL, 1, 0, ETHERTYPE_IPV6],
+    drop,
+    [LOAD_WORD, 0, 0, Ancillary.PACKET_TYPE],
+    [JUMP_IF_EQUAL, 2, 0, PACKET_HOST],
+    [JUMP_IF_EQUAL, 1, 0, PACKET_OUTGOING],
+    drop,
+    // A tagged packet belongs to a VLAN interface and is counted there; VLAN 0 is only a priority.
+    [LOAD_WORD, 0, 0, Ancillary.VLAN_TAG],
+    [JUMP_IF_SET, 0, 1, VLAN_ID_MASK],
+    drop,
+    [LOAD_OCTET, 0, 0, NEXT_HEADER],
+    [JUMP_IF_EQUAL, 0, 1, NEXT_HEADER_SHIM6],
+    drop,
+    [LOAD_OCTET, 0, 0, DESTINATION],
+    [JUMP_IF_EQUAL, 0, 1, 0xff],
+    drop,
+  ];
+  for (const address of [SOURCE, DESTINATION]) {
+    filter.push([LOAD_HALF, 0, 0, address], [AND, 0, 0, 0xffc0], [JUMP_IF_EQUAL, 0, 1, 0xfe80], drop);
+  }
+  filter.push([LOAD_WORD, 0, 0, Ancillary.INTERFACE]);
+  for (const index of interfaceIndexes) filter.push([JUMP_IF_EQUAL, 0, 1, index], [RETURN, 0, 0, SNAP_LENGTH]);
+  filter.push(drop);
+  return filter;
+}
+
+/** An address pair with its place in the tables. */
+interface PairEntry {
+  readonly entry: number;
+  readonly key: string;
+  /** Contexts that share the pair. */
+  contexts: number;
+}
+
+/** Accounting by reading along. */
+export class TapAccounting implements Accounting {
+  readonly name = "tap";
+  readonly reason: string;
+
+  readonly #ring: PacketRing;
+  readonly #excludedPorts: ReadonlySet<number>;
+  readonly #contexts = new PairTable(MAX_CONTEXTS, secret());
+  readonly #figures = new Float64Array(MAX_CONTEXTS * CONTEXT_FIGURES);
+  readonly #flows = new FlowTable(MAX_FLOWS, secret());
+  readonly #byId = new Map<number, PairEntry>();
+  readonly #byPair = new Map<string, PairEntry>();
+  #drainedAt = -Infinity;
+
+  /** Throws `SystemError` without CAP_NET_RAW. */
+  constructor(excludedPorts: readonly number[], reason: string) {
+    this.reason = reason;
+    this.#excludedPorts = new Set(excludedPorts);
+    this.#ring = new PacketRing(RING_PACKETS);
+  }
+
+  setInterfaces(indexes: readonly number[]): void {
+    this.#ring.setFilter(tapFilter(new Set(indexes)));
+  }
+
+  add(id: number, ulid: LocatorPair): void {
+    this.remove(id);
+    this.#drain();
+    const key = pairKey(ulid);
+    let pair = this.#byPair.get(key);
+    if (pair === undefined) {
+      const words = pairWords(ulid);
+      const entry = this.#contexts.insert(words, 0, 4);
+      this.#figures.fill(0, entry * CONTEXT_FIGURES, (entry + 1) * CONTEXT_FIGURES);
+      this.#flows.forget(words, 0, 4);
+      pair = { entry, key, contexts: 0 };
+      this.#byPair.set(key, pair);
+    }
+    pair.contexts++;
+    this.#byId.set(id, pair);
+  }
+
+  remove(id: number): void {
+    const pair = this.#byId.get(id);
+    if (pair === undefined) return;
+    this.#byId.delete(id);
+    if (--pair.contexts > 0) return;
+    this.#byPair.delete(pair.key);
+    this.#contexts.remove(pair.entry);
+  }
+
+  read(id: number, into: Activity): boolean {
+    const pair = this.#byId.get(id);
+    if (pair === undefined) return false;
+    this.#drainIfDue();
+    const figures = this.#figures, base = pair.entry * CONTEXT_FIGURES;
+    into.lastSent = figures[base + LAST_SENT];
+    into.lastReceived = figures[base + LAST_RECEIVED];
+    into.firstUnanswered = figures[base + FIRST_UNANSWERED];
+    into.firstUnreplied = figures[base + FIRST_UNREPLIED];
+    into.sentPackets = figures[base + SENT_PACKETS];
+    into.sentBytes = figures[base + SENT_BYTES];
+    into.receivedPackets = figures[base + RECEIVED_PACKETS];
+    into.receivedBytes = figures[base + RECEIVED_BYTES];
+    return true;
+  }
+
+  flows(): FlowObservation[] {
+    this.#drainIfDue();
+    return this.#flows.report();
+  }
+
+  close(): void {
+    this.#byId.clear();
+    this.#byPair.clear();
+    this.#ring.close();
+  }
+
+  #drainIfDue(): void {
+    if (monotonicNow() - this.#drainedAt >= BATCH_INTERVAL) this.#drain();
+  }
+
+  /** Counts what is in the ring: at most one ring full, so that a flood cannot keep the caller here. */
+  #drain(): void {
+    this.#drainedAt = monotonicNow();
+    const ring = this.#ring;
+    for (let left = ring.startBatch(); left > 0 && ring.next(); left--) this.#count(ring);
+  }
+
+  #count(ring: PacketRing): void {
+    if (ring.captured < HEADER_LENGTH) return;
+    const source = (ring.offset + SOURCE) / 4, destination = (ring.offset + DESTINATION) / 4;
+    const local = ring.outgoing ? source : destination, peer = ring.outgoing ? destination : source;
+    const payload = ring.octets[ring.offset + 4] << 8 | ring.octets[ring.offset + 5];
+    const bytes = payload === 0 ? ring.length : payload + HEADER_LENGTH; // 0 in a jumbogram
+    const packets = Math.ceil(bytes / USUAL_MTU);
+
+    const entry = this.#contexts.find(ring.words, local, peer);
+    if (entry >= 0) {
+      const figures = this.#figures, base = entry * CONTEXT_FIGURES;
+      const last = ring.outgoing ? LAST_SENT : LAST_RECEIVED;
+      const first = ring.outgoing ? FIRST_UNANSWERED : FIRST_UNREPLIED;
+      const otherFirst = ring.outgoing ? FIRST_UNREPLIED : FIRST_UNANSWERED;
+      figures[base + last] = ring.time;
+      if (figures[base + first] === 0) figures[base + first] = ring.time;
+      figures[base + otherFirst] = 0;
+      figures[base + (ring.outgoing ? SENT_PACKETS : RECEIVED_PACKETS)] += packets;
+      figures[base + (ring.outgoing ? SENT_BYTES : RECEIVED_BYTES)] += bytes;
+    } else if (ring.outgoing && this.#makesFlow(ring, local, peer)) {
+      this.#flows.count(ring.words, local, peer, ring.time, packets, bytes);
+    }
+  }
+
+  /** Whether the packet's kind makes a flow. A fragment without ports counts where its flow is known already. */
+  #makesFlow(ring: PacketRing, local: number, peer: number): boolean {
+    let header = ring.octets[ring.offset + NEXT_HEADER], ports = ring.offset + HEADER_LENGTH;
+    if (header === NEXT_HEADER_FRAGMENT) {
+      if (ring.captured < HEADER_LENGTH + 8) return false;
+      const later = (ring.octets[ports + 2] << 8 | ring.octets[ports + 3] & 0xf8) !== 0;
+      if (later) return this.#flows.has(ring.words, local, peer);
+      header = ring.octets[ports];
+      ports += 8;
+    }
+    if (header === NEXT_HEADER_ICMPV6) return false;
+    if (header !== NEXT_HEADER_TCP && header !== NEXT_HEADER_UDP) return true;
+    if (ring.captured < ports - ring.offset + 4) return false;
+    const octets = ring.octets;
+    return !this.#excludedPorts.has(octets[ports] << 8 | octets[ports + 1]) &&
+      !this.#excludedPorts.has(octets[ports + 2] << 8 | octets[ports + 3]);
+  }
+}
+
+/** The addresses of a pair as words: the local one at 0, the peer's at 4. */
+function pairWords(pair: LocatorPair): Uint32Array {
+  const octets = new Uint8Array(32);
+  octets.set(parseAddress(pair.local));
+  octets.set(parseAddress(pair.peer), 16);
+  return new Uint32Array(octets.buffer);
+}
+
+function secret(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0];
+}
