@@ -383,27 +383,28 @@ export function errorPacketInError(invokingPacket: Uint8Array): Uint8Array<Array
   return new Uint8Array(invokingPacket.subarray(0, MAX_QUOTE_LENGTH));
 }
 
+/** Error codes about an option that was understood but cannot be accepted. */
+export type OptionErrorCode =
+  | typeof ErrorCode.VerificationFailed
+  | typeof ErrorCode.GenerationOutOfSync
+  | typeof ErrorCode.WrongPreferenceCount;
+
+/** Which octet of which option the Pointer names, counted from the option's type (RFC 5533 §7.2, §10.4). */
+const OPTION_ERRORS: { readonly [Code in OptionErrorCode]: { readonly option: number; readonly octet: number } } = {
+  [ErrorCode.VerificationFailed]: { option: OptionType.LocatorList, octet: 9 }, // method of the first locator
+  [ErrorCode.GenerationOutOfSync]: { option: OptionType.LocatorPreferences, octet: 4 }, // generation number
+  [ErrorCode.WrongPreferenceCount]: { option: OptionType.LocatorPreferences, octet: 2 }, // length of the option
+};
+
 /**
- * The Pointer of an Error about an option of a message that was parsed without fault (RFC 5533 §7.2, §10.4): for
- * {@linkcode ErrorCode.VerificationFailed} the method of locator `locatorIndex`, for `GenerationOutOfSync` the
- * generation number of the preferences, for `WrongPreferenceCount` the length of that option. `octets` start with the
- * Shim6 header; the pointer counts from a bare IPv6 header before it. Returns 0 when there is no such option.
+ * The Pointer of an Error about an option of a message that was parsed without fault. `octets` start with the Shim6
+ * header, and the pointer takes the IPv6 header before it to be bare. `locatorIndex` says which locator's method failed
+ * verification. Returns 0 when the message has no such option.
  */
-export function optionErrorPointer(octets: Uint8Array, code: number, locatorIndex = 0): number {
-  const type = code === ErrorCode.VerificationFailed ? OptionType.LocatorList : OptionType.LocatorPreferences;
-  const end = (octets[1] + 1) * 8;
-  const option = findOption(octets, fixedLength(octets[2]), end, type);
-  if (option < 0) return 0;
-  switch (code) {
-    case ErrorCode.VerificationFailed:
-      return IPV6_HEADER_LENGTH + option + 9 + locatorIndex;
-    case ErrorCode.GenerationOutOfSync:
-      return IPV6_HEADER_LENGTH + option + 4;
-    case ErrorCode.WrongPreferenceCount:
-      return IPV6_HEADER_LENGTH + option + 2;
-    default:
-      return IPV6_HEADER_LENGTH + option;
-  }
+export function optionErrorPointer(octets: Uint8Array, code: OptionErrorCode, locatorIndex = 0): number {
+  const { option, octet } = OPTION_ERRORS[code];
+  const at = findOption(octets, fixedLength(octets[2]), (octets[1] + 1) * 8, option);
+  return at < 0 ? 0 : IPV6_HEADER_LENGTH + at + octet + locatorIndex;
 }
 
 /** What can be told of a quoted packet, which may be cut anywhere: in an Error or in an ICMPv6 error. */
