@@ -1,0 +1,53 @@
+/** Adaptive suspicion: noticing that a peer is silent for longer than it usually is, well before the Send Timeout. */
+
+/** A path is suspect after so many times the usual time to an answer. */
+const PATIENCE = 4;
+/** Never sooner than this, in ms: above the delayed acknowledgements (200 ms) and the shortest retransmissions of TCP. */
+const LEAST_MS = 250;
+/** At the latest after this share of the Send Timeout. Keepalives come after half of it at most (RFC 5534 §7). */
+const MOST_SHARE = 0.8;
+/** The memory of a slow answer fades to half in this time, in ms. */
+const HALF_LIFE_MS = 30_000;
+
+/**
+ * Learns how long the peer of one context takes to answer.
+ *
+ * Suspicion only makes the host keep copies of what it sends; it starts no probes and is no proof. So that silence is
+ * not mistaken for failure,
+ * - the slowest answer of late counts, not the mean, and fades slowly;
+ * - packets must have been sent all the while: the last packet of a transfer, which nobody answers, raises no suspicion;
+ * - an answer by Keepalive says how long the peer lets one-way payload go unanswered, but nothing about a single packet.
+ */
+export class Suspicion {
+  #slowestMs = NaN;
+  #learntAt = 0;
+
+  /** The slowest answer of late in ms; NaN when the peer has answered nothing yet. */
+  get usualMs(): number {
+    return this.#slowestMs;
+  }
+
+  /**
+   * Something was heard from the peer at `at`. `since`: when the first payload was sent after the peer was heard before;
+   * `lastSent`: when the last was. All in monotonic ms.
+   */
+  answered(by: "payload" | "keepalive", since: number, lastSent: number, at: number): void {
+    const sample = by === "payload" ? at - since : lastSent - since;
+    if (!(sample > 0)) return;
+    const faded = this.#slowestMs * 0.5 ** (Math.max(0, at - this.#learntAt) / HALF_LIFE_MS);
+    this.#slowestMs = faded > sample ? faded : sample;
+    this.#learntAt = at;
+  }
+
+  /** How long payload may go unanswered before the path is suspect, in ms. */
+  suspectAfterMs(sendTimeoutMs: number): number {
+    const most = MOST_SHARE * sendTimeoutMs;
+    if (Number.isNaN(this.#slowestMs)) return most;
+    return Math.min(most, Math.max(LEAST_MS, PATIENCE * this.#slowestMs));
+  }
+
+  /** Whether the path is suspect: payload was sent for too long without an answer. Arguments as in {@linkcode answered}. */
+  isSuspect(since: number, lastSent: number, sendTimeoutMs: number): boolean {
+    return lastSent - since >= this.suspectAfterMs(sendTimeoutMs);
+  }
+}
