@@ -383,28 +383,23 @@ export function errorPacketInError(invokingPacket: Uint8Array): Uint8Array<Array
   return new Uint8Array(invokingPacket.subarray(0, MAX_QUOTE_LENGTH));
 }
 
-/** Error codes about an option that was understood but cannot be accepted. */
-export type OptionErrorCode =
-  | typeof ErrorCode.VerificationFailed
-  | typeof ErrorCode.GenerationOutOfSync
-  | typeof ErrorCode.WrongPreferenceCount;
-
-/** Which octet of which option the Pointer names, counted from the option's type (RFC 5533 §7.2, §10.4). */
-const OPTION_ERRORS: { readonly [Code in OptionErrorCode]: { readonly option: number; readonly octet: number } } = {
-  [ErrorCode.VerificationFailed]: { option: OptionType.LocatorList, octet: 9 }, // method of the first locator
-  [ErrorCode.GenerationOutOfSync]: { option: OptionType.LocatorPreferences, octet: 4 }, // generation number
-  [ErrorCode.WrongPreferenceCount]: { option: OptionType.LocatorPreferences, octet: 2 }, // length of the option
-};
+/** Which octet of which option an Error's Pointer names, counted from the option's type (RFC 5533 §7.2, §10.4). */
+const OPTION_ERRORS: ReadonlyMap<number, { readonly option: number; readonly octet: number }> = new Map([
+  [ErrorCode.VerificationFailed, { option: OptionType.LocatorList, octet: 9 }], // method of the first locator
+  [ErrorCode.GenerationOutOfSync, { option: OptionType.LocatorPreferences, octet: 4 }], // generation number
+  [ErrorCode.WrongPreferenceCount, { option: OptionType.LocatorPreferences, octet: 2 }], // length of the option
+]);
 
 /**
  * The Pointer of an Error about an option of a message that was parsed without fault. `octets` start with the Shim6
  * header, and the pointer takes the IPv6 header before it to be bare. `locatorIndex` says which locator's method failed
- * verification. Returns 0 when the message has no such option.
+ * verification. Returns 0 when the message has no such option or the code is about none.
  */
-export function optionErrorPointer(octets: Uint8Array, code: OptionErrorCode, locatorIndex = 0): number {
-  const { option, octet } = OPTION_ERRORS[code];
-  const at = findOption(octets, fixedLength(octets[2]), (octets[1] + 1) * 8, option);
-  return at < 0 ? 0 : IPV6_HEADER_LENGTH + at + octet + locatorIndex;
+export function optionErrorPointer(octets: Uint8Array, code: number, locatorIndex = 0): number {
+  const place = OPTION_ERRORS.get(code);
+  if (place === undefined) return 0;
+  const at = findOption(octets, fixedLength(octets[2]), (octets[1] + 1) * 8, place.option);
+  return at < 0 ? 0 : IPV6_HEADER_LENGTH + at + place.octet + locatorIndex;
 }
 
 /** What can be told of a quoted packet, which may be cut anywhere: in an Error or in an ICMPv6 error. */

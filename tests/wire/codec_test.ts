@@ -350,6 +350,7 @@ Deno.test("an Error about the number of preferences points to the option's lengt
   assertStrictEquals(optionErrorPointer(octets, ErrorCode.WrongPreferenceCount), 58);
   assertStrictEquals(get16(octets, 58 - 40), 7);
   assertStrictEquals(optionErrorPointer(octets, ErrorCode.VerificationFailed), 0); // it has no locator list
+  assertStrictEquals(optionErrorPointer(octets, ErrorCode.UnknownMessageType), 0);
 });
 
 Deno.test("a quote tells addresses, type and tag of a packet as far as it reaches", () => {
