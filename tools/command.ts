@@ -45,7 +45,7 @@ export async function runCommand(
       args: [...args],
       cwd: options.cwd,
       clearEnv: options.clearEnv,
-      env: { ...QUIET, ...(options.passOutput ? {} : { NO_COLOR: "1" }), ...options.env },
+      env: { ...QUIET, ...(output === "inherit" && Deno.stdout.isTerminal() ? {} : { NO_COLOR: "1" }), ...options.env },
       stdin: "null",
       stdout: output,
       stderr: output,

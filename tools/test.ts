@@ -86,7 +86,7 @@ async function runGates(options: { quick: boolean; filter: string | undefined })
   }
 
   const flags = options.filter === undefined ? [] : [`--filter=${options.filter}`];
-  counts.push(await testGate("core tests", tests.filter(isPure), [...flags, "--parallel"]));
+  counts.push(await testGate("core tests", tests.filter(isPure), [...flags, "--parallel", "--reporter=dot"]));
   counts.push(await testGate("system tests", tests.filter((path) => !isPure(path) && !isEndToEnd(path)), flags));
   if (!options.quick) counts.push(await testGate("end-to-end tests", tests.filter(isEndToEnd), flags));
   return addCounts(counts);
