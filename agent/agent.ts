@@ -13,18 +13,21 @@
 
 import {
   closeFd,
-  type ControlReceiver,
+  ControlReceiver,
   createEventFd,
   drainEventFd,
+  Errno,
+  errnoName,
   monotonicNow,
   Netlink,
-  openControlReceiver,
+  openControlSocket,
   openSender,
+  PollEvent,
   PollSet,
   type Sender,
   signalEventFd,
   SystemError,
-  Timerfd,
+  TimerFd,
 } from "deno-tun";
 import type { ControlTarget } from "../control/server.ts";
 import { ControlServer } from "../control/server.ts";
@@ -55,6 +58,8 @@ const IDLE_AFTER_MS = 2_000;
 const FLOWS_MS = 500;
 /** Steering leases live for two seconds or more. */
 const LEASE_MS = 700;
+/** A flood of control messages must leave time for everything else; poll tells at once that more are waiting. */
+const MAX_MESSAGES_PER_TURN = 256;
 /** One line per kind of failure and second is enough in the log. */
 const LOG_AGAIN_MS = 1_000;
 
@@ -66,12 +71,13 @@ export class Agent implements ControlTarget {
   readonly #watch: LocatorWatch;
   readonly #datapath: Datapath & { readonly accountingName: string; readonly accountingReason?: string };
   readonly #engine: Engine;
+  readonly #controlSocket: number;
   readonly #receiver: ControlReceiver;
   readonly #senders = new Map<Address, Sender>();
   readonly #events: EventLog;
   readonly #pcap: PcapWriter | undefined;
   readonly #poll = new PollSet();
-  readonly #timer = new Timerfd();
+  readonly #timer = new TimerFd();
   readonly #wake = createEventFd();
   /** What each context's activity looked like when the engine was last told: sent and received packets. */
   readonly #seen = new Map<number, { sent: number; received: number }>();
@@ -132,8 +138,9 @@ export class Agent implements ControlTarget {
       this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
       undo.push(() => this.#watch.close());
       this.#locators = this.#watch.locators();
-      this.#receiver = openControlReceiver();
-      undo.push(() => this.#receiver.close());
+      this.#controlSocket = openControlSocket();
+      undo.push(() => closeFd(this.#controlSocket));
+      this.#receiver = new ControlReceiver(this.#controlSocket);
       this.#datapath = new TunDatapath({
         moduleUrl,
         netlink: this.#netlink,
@@ -160,8 +167,8 @@ export class Agent implements ControlTarget {
       this.#netlink.close();
       throw error;
     }
-    for (const fd of [this.#receiver.fd, this.#watch.fd, this.#datapath.noticeFd, this.#timer.fd, this.#wake]) {
-      this.#poll.set(fd);
+    for (const fd of [this.#controlSocket, this.#watch.fd, this.#datapath.noticeFd, this.#timer.fd, this.#wake]) {
+      this.#poll.set(fd, PollEvent.IN);
     }
     this.#tellStart();
     this.finished = this.#run();
@@ -242,7 +249,7 @@ export class Agent implements ControlTarget {
       if (effect === undefined) break;
       this.#guard(effect.type, () => this.#perform(effect));
     }
-    this.#timer.arm(Math.min(this.#engine.nextDeadline(), this.#nextTick));
+    this.#timer.armAt(Math.min(this.#engine.nextDeadline(), this.#nextTick));
   }
 
   /** One bad input must not end the agent: it is counted and told, and the loop goes on. */
@@ -270,18 +277,14 @@ export class Agent implements ControlTarget {
   }
 
   #readControl(): void {
-    for (;;) {
-      const count = this.#receiver.receive();
-      const now = monotonicNow();
-      for (let i = 0; i < count; i++) {
-        const source = this.#receiver.source(i), destination = this.#receiver.destination(i);
-        const message = this.#receiver.message(i);
-        this.#pcap?.write(controlPacket(source, destination, message), Date.now());
-        this.#engine.handleControlMessage(message, source, destination, now);
-      }
-      if (count < this.#receiver.capacity) break;
+    for (let turn = 0; turn < MAX_MESSAGES_PER_TURN; turn++) {
+      const message = this.#receiver.next();
+      if (message === undefined) break;
+      const { octets, source, destination } = message;
+      this.#pcap?.write(controlPacket(source, destination, octets), Date.now());
+      this.#engine.handleControlMessage(octets, source, destination, monotonicNow());
     }
-    for (;;) {
+    for (let turn = 0; turn < MAX_MESSAGES_PER_TURN; turn++) {
       const error = this.#receiver.nextError();
       if (error === undefined) break;
       if (error.kind === "packet-too-big") {
@@ -308,14 +311,14 @@ export class Agent implements ControlTarget {
       this.#locators.filter((locator) => locator.usable).map((locator) => [locator.address, locator]),
     );
     for (const [address, sender] of this.#senders) {
-      if (wanted.get(address)?.interfaceIndex === sender.interfaceIndex) continue;
+      if (wanted.get(address)?.interfaceName === sender.interfaceName) continue;
       sender.close();
       this.#senders.delete(address);
     }
     for (const [address, locator] of wanted) {
       if (this.#senders.has(address)) continue;
       try {
-        this.#senders.set(address, openSender(address, locator.interfaceName, locator.interfaceIndex));
+        this.#senders.set(address, openSender(address, locator.interfaceName));
       } catch (error) {
         // The address may vanish between the event and now; the next event tells.
         log.warn("cannot send from a locator", { locator: address, error: (error as Error).message });
@@ -393,11 +396,11 @@ export class Agent implements ControlTarget {
   #send(source: Address, destination: Address, message: Uint8Array): void {
     const packet = controlPacket(source, destination, message);
     const sender = this.#senders.get(source);
-    const failure = sender === undefined ? "no such locator" : sender.send(packet, destination);
-    if (failure !== undefined) {
+    const errno = sender?.send(packet) ?? Errno.EADDRNOTAVAIL;
+    if (errno !== 0) {
       this.#logOnce(
         `control ${source}>${destination}`,
-        () => log.warn("control message could not be sent", { from: source, to: destination, error: failure }),
+        () => log.warn("control message could not be sent", { from: source, to: destination, error: errnoName(errno) }),
       );
       return;
     }
@@ -630,7 +633,7 @@ export class Agent implements ControlTarget {
       ["senders", () => {
         for (const sender of this.#senders.values()) sender.close();
       }],
-      ["control receiver", () => this.#receiver.close()],
+      ["control receiver", () => closeFd(this.#controlSocket)],
       ["locator watch", () => this.#watch.close()],
       ["netlink", () => this.#netlink.close()],
       ["timer", () => this.#timer.close()],

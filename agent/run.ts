@@ -1,7 +1,7 @@
 /** `shim6-agent run`: flags and file to settings, checks, then the agent until a signal. */
 
 import { parseArgs } from "@std/cli";
-import { policySummaries } from "../policies/registry.ts";
+import { createPolicy, policyNames } from "../policies/registry.ts";
 import { PROFILES } from "../reap/profile.ts";
 import { Agent } from "./agent.ts";
 import {
@@ -117,7 +117,7 @@ function help(): string {
     ...lines,
     "",
     "policies:",
-    ...policySummaries().map(([name, summary]) => `  ${name.padEnd(18)} ${summary}`),
+    ...policyNames().map((name) => `  ${name.padEnd(10)} ${createPolicy(name).summary}`),
   ].join("\n");
 }
 
