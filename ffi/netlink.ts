@@ -220,7 +220,7 @@ export interface Route {
   readonly metric: number;
   /** In octets; absent when the interface's counts. */
   readonly mtu?: number;
-  /** Seconds left (hundredths are kept); zero or less when it has lapsed and waits to be collected. */
+  /** Seconds left, in hundredths; below zero when it has lapsed and waits to be collected. */
   readonly expires?: number;
   /** Source address for sockets that have not chosen one. */
   readonly preferredSource?: Address;
@@ -329,7 +329,6 @@ export class Netlink {
   readonly #fd: number;
   readonly #request = new MessageBuilder();
   readonly #reply = stableBytes(RECEIVE_BUFFER);
-  readonly #noAddress = stableBytes(0);
   #sequence = 0;
   #closed = false;
 
@@ -396,19 +395,16 @@ export class Netlink {
   }
 
   /**
-   * The route that a packet would take, as the kernel resolves it now; undefined when there is none (or one that
-   * discards). `dev` asks for the route of a socket that is bound to this interface.
+   * The route that a packet of a socket bound to no interface would take, as the kernel resolves it now; undefined when
+   * there is none, or one that discards.
    */
-  lookupRoute(destination: Address, options: { readonly source?: Address; readonly dev?: number } = {}):
-    | Route
-    | undefined {
-    const { source, dev } = options;
-    const unreachable = [Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.EINVAL, Errno.EACCES, Errno.ENODEV];
+  lookupRoute(destination: Address, options: { readonly source?: Address } = {}): Route | undefined {
+    const { source } = options;
+    const unreachable = [Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.EINVAL, Errno.EACCES];
     return this.#get(RTM_GETROUTE, `look up route to ${destination}`, unreachable, (m) => {
       m.u8(AF_INET6, 128, source === undefined ? 0 : 128, 0, 0, 0, 0, 0).u32(0);
       m.attribute(RTA_DST, parseAddress(destination));
       if (source !== undefined) m.attribute(RTA_SRC, parseAddress(source));
-      if (dev !== undefined) m.attributeU32(RTA_OIF, dev);
     }, parseRoute);
   }
 
@@ -449,6 +445,17 @@ export class Netlink {
   /** Sets a route, in place of the one with the same destination, source, table and metric if there is one. */
   replaceRoute(route: RouteSpec): void {
     this.#change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, `set route ${describeRoute(route)}`, [], (m) => {
+      routeMessage(m, route, RTPROT_STATIC, ROUTE_TYPES.unicast);
+    });
+  }
+
+  /**
+   * Renews the lifetime of a route that is there, without a trace anywhere else: the kernel keeps what it has cached for
+   * it and tells no listener. Sets the route when it is not there. Returns whether it had to be set.
+   */
+  refreshRoute(route: RouteSpec): boolean {
+    // Adding an IPv6 route once more copies the new lifetime into the old one, and then says EEXIST.
+    return this.#change(RTM_NEWROUTE, NLM_F_CREATE, `refresh route ${describeRoute(route)}`, [Errno.EEXIST], (m) => {
       routeMessage(m, route, RTPROT_STATIC, ROUTE_TYPES.unicast);
     });
   }
@@ -618,7 +625,7 @@ export class Netlink {
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.#request.clear();
     fill(this.#request.begin(type, NLM_F_REQUEST | flags, this.#sequence));
-    check(libc().sendto(this.#fd, this.#request.octets, this.#request.length, 0, this.#noAddress, 0), call);
+    check(libc().sendto(this.#fd, this.#request.octets, this.#request.length, 0, null, 0), call);
     return this.#sequence;
   }
 

@@ -1,0 +1,167 @@
+/**
+ * Steering: which ULID pairs the kernel hands to the agent's device instead of sending them natively.
+ *
+ * A steered pair is a route `peer/128 from ULID/128 dev shim0` with the MTU of the pair, as a lease: its lifetime is
+ * short and renewed, so that a hung agent stops steering by itself. The routes stand in a table of their own, asked
+ * before all others by a rule: many multihomed hosts choose the exit by rules of their own (`from PREFIX lookup N`),
+ * and those would never get as far as a route of ours in the main table. The rule exists only while something is
+ * steered; left behind by a killed agent it points to an empty table and does no harm.
+ *
+ * A connected socket keeps the route it has found until the kernel says that it is stale. A new, more specific route
+ * does not make it stale when the old one stands in another table, or below another source prefix, which is the rule on
+ * a multihomed host. Rules that change make everything stale; so after a new route a rule is changed that means nothing.
+ */
+
+import { monotonicNow, type Netlink, type RouteSpec, type RuleSpec } from "deno-tun";
+import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import type { Address } from "../wire/address.ts";
+
+/** `rtm_protocol` of the steering routes. No routing daemon in /etc/iproute2/rt_protos has it. */
+export const STEERING_PROTOCOL = 146;
+/** The table of the steering routes: the number of the RFC. */
+export const STEERING_TABLE = 5533;
+/** The rules come right after the one for local addresses, which has priority 0. */
+const RULE: RuleSpec = { table: STEERING_TABLE, priority: 5 };
+const MEANINGLESS_RULE: RuleSpec = { table: STEERING_TABLE, priority: 6 };
+/** The shortest lifetime that survives one missed renewal (one each 0.7 s) and a busy moment: the kernel counts seconds. */
+const LEASE_SECONDS = 2;
+/** Before any other route in the table, though nobody else should put one there. */
+const METRIC = 1;
+
+/** Steers ULID pairs into one device. */
+export class Steering {
+  readonly #netlink: Netlink;
+  readonly #device: number;
+  readonly #ulids = new Map<Address, number>();
+  readonly #leases = new Map<string, RouteSpec>();
+  #meaninglessRule = false;
+  #renewed = 0;
+
+  /** `deviceIndex` is the interface index of the agent's device. Nothing is changed yet. */
+  constructor(netlink: Netlink, deviceIndex: number) {
+    this.#netlink = netlink;
+    this.#device = deviceIndex;
+  }
+
+  /**
+   * Keeps a ULID on the device, so that its flows outlive the interface it belongs to. Deprecated, so that no new flow
+   * chooses it from there. Counted: as many {@linkcode removeUlid} take it away. Throws `NetlinkError`.
+   */
+  addUlid(address: Address): void {
+    const users = this.#ulids.get(address) ?? 0;
+    if (users === 0) {
+      this.#netlink.addAddress(this.#device, address, 128, {
+        nodad: true,
+        noPrefixRoute: true,
+        preferredLifetime: 0,
+      });
+    }
+    this.#ulids.set(address, users + 1);
+  }
+
+  /** The counterpart of {@linkcode addUlid}. */
+  removeUlid(address: Address): void {
+    const users = this.#ulids.get(address);
+    if (users === undefined) return;
+    if (users > 1) {
+      this.#ulids.set(address, users - 1);
+      return;
+    }
+    this.#ulids.delete(address);
+    this.#netlink.deleteAddress(this.#device, address, 128);
+  }
+
+  /**
+   * Steers a pair, or changes the MTU (octets) of one that is steered. Connected sockets follow with their next packet.
+   * The lease holds for two seconds from here. Throws `NetlinkError`.
+   */
+  steer(ulid: LocatorPair, mtu: number): void {
+    const key = pairKey(ulid);
+    const lease: RouteSpec = {
+      destination: { address: ulid.peer, length: 128 },
+      source: { address: ulid.local, length: 128 },
+      dev: this.#device,
+      table: STEERING_TABLE,
+      protocol: STEERING_PROTOCOL,
+      metric: METRIC,
+      expires: LEASE_SECONDS,
+      mtu,
+    };
+    this.#netlink.replaceRoute(lease);
+    const known = this.#leases.has(key);
+    this.#leases.set(key, lease);
+    if (known) return;
+    if (this.#leases.size === 1) {
+      this.#renewed = monotonicNow();
+      if (this.#netlink.addRule(RULE)) return;
+    }
+    this.#makeCachedRoutesStale();
+  }
+
+  /** Gives a pair back to the kernel's own path. */
+  unsteer(ulid: LocatorPair): void {
+    const key = pairKey(ulid);
+    const lease = this.#leases.get(key);
+    if (lease === undefined) return;
+    this.#leases.delete(key);
+    this.#netlink.deleteRoute(lease);
+    if (this.#leases.size === 0) this.#removeRules();
+  }
+
+  /** Renews all leases; due at least once a second. Tries all of them, then throws the first `NetlinkError`, if any. */
+  renew(): void {
+    if (this.#leases.size === 0) return;
+    const now = monotonicNow();
+    let stale = now - this.#renewed >= LEASE_SECONDS * 1000; // they lapsed, and sockets have gone back meanwhile
+    this.#renewed = now;
+    let failure: unknown;
+    for (const lease of this.#leases.values()) {
+      try {
+        if (this.#netlink.refreshRoute(lease)) stale = true;
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (stale) this.#makeCachedRoutesStale();
+    if (failure !== undefined) throw failure;
+  }
+
+  /** Removes all routes, rules and addresses. The device stays: it is its owner's. */
+  close(): void {
+    for (const lease of this.#leases.values()) this.#netlink.deleteRoute(lease);
+    this.#leases.clear();
+    this.#removeRules();
+    for (const address of this.#ulids.keys()) this.#netlink.deleteAddress(this.#device, address, 128);
+    this.#ulids.clear();
+  }
+
+  /**
+   * Removes what a killed agent left behind: steering routes, rules, and the device when it is a virtual one. Only when
+   * no other agent runs in this network namespace. Returns how many things were removed. Throws `NetlinkError`.
+   */
+  static removeLeftovers(netlink: Netlink, deviceName: string): number {
+    let removed = 0;
+    for (const rule of [RULE, MEANINGLESS_RULE]) while (netlink.deleteRule(rule)) removed++;
+    for (const route of netlink.routes({ protocol: STEERING_PROTOCOL })) {
+      const { destination, source, table, metric, dev } = route;
+      if (netlink.deleteRoute({ destination, source, table, metric, dev, protocol: STEERING_PROTOCOL })) removed++;
+    }
+    const device = netlink.link(deviceName);
+    if (device !== undefined && (device.kind === "veth" || device.kind === "tun")) {
+      if (netlink.deleteLink(device.index)) removed++;
+    }
+    return removed;
+  }
+
+  #makeCachedRoutesStale(): void {
+    if (this.#meaninglessRule) this.#netlink.deleteRule(MEANINGLESS_RULE);
+    else this.#netlink.addRule(MEANINGLESS_RULE);
+    this.#meaninglessRule = !this.#meaninglessRule;
+  }
+
+  #removeRules(): void {
+    this.#netlink.deleteRule(RULE);
+    if (this.#meaninglessRule) this.#netlink.deleteRule(MEANINGLESS_RULE);
+    this.#meaninglessRule = false;
+  }
+}
