@@ -73,6 +73,8 @@ const MULTICAST = 0xff;
 
 const NEXT_HEADER_TCP = 6, NEXT_HEADER_UDP = 17, NEXT_HEADER_FRAGMENT = 44, NEXT_HEADER_ICMPV6 = 58;
 const NEXT_HEADER_SHIM6 = 140;
+/** ICMPv6 types of Neighbor Discovery: Router Solicitation to Redirect. */
+const ND_FIRST_TYPE = 133, ND_LAST_TYPE = 137;
 const IPV6_HEADER_LENGTH = 40, FRAGMENT_HEADER_LENGTH = 8, PORTS_LENGTH = 4;
 const FRAGMENT_OFFSET_MASK = networkOrder16(0xfff8);
 /** Octets of headers that are looked at, at most, with a link-layer header before them. */
@@ -84,8 +86,8 @@ const BPF_NOEXIST = 1;
 const HEADER = -IPV6_HEADER_LENGTH;
 const PAYLOAD_LENGTH = HEADER + 4, NEXT_HEADER = HEADER + 6, SOURCE = HEADER + 8, DESTINATION = HEADER + 24;
 const SLOT_NUMBER = HEADER - 8;
-const PORTS = SLOT_NUMBER - 8;
-const FRAGMENT = PORTS - 8;
+const UPPER_HEADER = SLOT_NUMBER - 8;
+const FRAGMENT = UPPER_HEADER - 8;
 const NEW_FLOW = FRAGMENT - FLOW_LENGTH;
 
 /**
@@ -101,7 +103,7 @@ export function accountingProgram(
   asm.set(R6, R1);
   skipForeign(asm, direction);
   loadHeader(asm);
-  skipByAddress(asm);
+  skipNoPayload(asm);
   if (direction === "ingress") swapAddresses(asm);
   countPackets(asm);
 
@@ -142,11 +144,20 @@ function skipForeign(asm: BpfAssembler, direction: "ingress" | "egress"): void {
   else asm.load("u32", R2, R6, SkBuff.ingressIfindex).jumpIf(R2, "!=", 0, "out");
 }
 
+/** Copies octets of the packet, counted from the IPv6 header, to the stack. R0 is 0 when they are there. */
+function copyOctets(asm: BpfAssembler, from: number, length: number, to: number): BpfAssembler {
+  return asm.set(R1, R6).set(R2, from).set(R3, FP).add(R3, to).set(R4, length).set(R5, FROM_NETWORK_HEADER)
+    .call(Helper.skbLoadBytesRelative);
+}
+
+/** Likewise; a packet without these octets is left out. */
+function loadOctets(asm: BpfAssembler, from: number, length: number, to: number): BpfAssembler {
+  return copyOctets(asm, from, length, to).jumpIf(R0, "!=", 0, "out");
+}
+
 /** Copies the IPv6 header to the stack. */
 function loadHeader(asm: BpfAssembler): void {
-  const copy = () =>
-    asm.set(R1, R6).set(R2, 0).set(R3, FP).add(R3, HEADER).set(R4, IPV6_HEADER_LENGTH).set(R5, FROM_NETWORK_HEADER)
-      .call(Helper.skbLoadBytesRelative);
+  const copy = () => copyOctets(asm, 0, IPV6_HEADER_LENGTH, HEADER);
   copy().jumpIf(R0, "==", 0, "loaded")
     // Some drivers deliver headers in page fragments, which this helper does not read.
     .set(R1, R6).load("u32", R2, R6, SkBuff.len).jumpIf(R2, "<=", HEADERS_LENGTH, "short").set(R2, HEADERS_LENGTH)
@@ -154,13 +165,19 @@ function loadHeader(asm: BpfAssembler): void {
   copy().jumpIf(R0, "!=", 0, "out").label("loaded");
 }
 
-/** Leaves out Shim6, multicast and link-local packets. */
-function skipByAddress(asm: BpfAssembler): void {
-  asm.load("u8", R1, FP, NEXT_HEADER).jumpIf(R1, "==", NEXT_HEADER_SHIM6, "out")
-    .load("u8", R1, FP, DESTINATION).jumpIf(R1, "==", MULTICAST, "out");
+/** Leaves out Shim6, multicast, link-local packets and Neighbor Discovery (RFC 4861), which is the link's business. */
+function skipNoPayload(asm: BpfAssembler): void {
+  asm.load("u8", R1, FP, DESTINATION).jumpIf(R1, "==", MULTICAST, "out");
   for (const address of [SOURCE, DESTINATION]) {
     asm.load("u16", R1, FP, address).and(R1, LINK_LOCAL_MASK).jumpIf(R1, "==", LINK_LOCAL, "out");
   }
+  asm.load("u8", R1, FP, NEXT_HEADER)
+    .jumpIf(R1, "==", NEXT_HEADER_SHIM6, "out")
+    .jumpIf(R1, "!=", NEXT_HEADER_ICMPV6, "payload");
+  loadOctets(asm, IPV6_HEADER_LENGTH, 1, UPPER_HEADER)
+    .load("u8", R1, FP, UPPER_HEADER)
+    .jumpIf(R1, "<", ND_FIRST_TYPE, "payload").jumpIf(R1, "<=", ND_LAST_TYPE, "out")
+    .label("payload");
 }
 
 /** The local address comes first in the key, also when the packet is the peer's. */
@@ -202,11 +219,13 @@ function countInSlot(
 
 /** Leaves out what never makes a flow. A fragment without ports counts where its flow is known already. */
 function skipByKind(asm: BpfAssembler, maps: AccountingMaps, excludedPorts: readonly number[]): void {
-  const copy = (from: number, length: number, to: number) =>
-    asm.set(R1, R6).set(R2, from).set(R3, FP).add(R3, to).set(R4, length).set(R5, FROM_NETWORK_HEADER)
-      .call(Helper.skbLoadBytesRelative).jumpIf(R0, "!=", 0, "out");
-  const comparePorts = () => {
-    asm.load("u16", R1, FP, PORTS).load("u16", R2, FP, PORTS + 2);
+  const comparePorts = (from: number) => {
+    loadOctets(asm, from, PORTS_LENGTH, UPPER_HEADER).load("u16", R1, FP, UPPER_HEADER).load(
+      "u16",
+      R2,
+      FP,
+      UPPER_HEADER + 2,
+    );
     for (const port of excludedPorts) {
       asm.jumpIf(R1, "==", networkOrder16(port), "out").jumpIf(R2, "==", networkOrder16(port), "out");
     }
@@ -218,23 +237,21 @@ function skipByKind(asm: BpfAssembler, maps: AccountingMaps, excludedPorts: read
     .jumpIf(R1, "==", NEXT_HEADER_UDP, "ports")
     .jumpIf(R1, "!=", NEXT_HEADER_FRAGMENT, "count flow");
 
-  copy(IPV6_HEADER_LENGTH, FRAGMENT_HEADER_LENGTH, FRAGMENT)
+  loadOctets(asm, IPV6_HEADER_LENGTH, FRAGMENT_HEADER_LENGTH, FRAGMENT)
     .load("u16", R1, FP, FRAGMENT + 2).jumpIf(R1, "&", FRAGMENT_OFFSET_MASK, "later fragment")
     .load("u8", R1, FP, FRAGMENT)
     .jumpIf(R1, "==", NEXT_HEADER_ICMPV6, "out")
     .jumpIf(R1, "==", NEXT_HEADER_TCP, "ports after fragment header")
     .jumpIf(R1, "!=", NEXT_HEADER_UDP, "count flow")
     .label("ports after fragment header");
-  copy(IPV6_HEADER_LENGTH + FRAGMENT_HEADER_LENGTH, PORTS_LENGTH, PORTS);
-  comparePorts();
+  comparePorts(IPV6_HEADER_LENGTH + FRAGMENT_HEADER_LENGTH);
 
   asm.label("later fragment")
     .setMap(R1, maps.flows).set(R2, FP).add(R2, SOURCE).call(Helper.mapLookup)
     .jumpIf(R0, "==", 0, "out").jump("count flow");
 
   asm.label("ports");
-  copy(IPV6_HEADER_LENGTH, PORTS_LENGTH, PORTS);
-  comparePorts();
+  comparePorts(IPV6_HEADER_LENGTH);
 }
 
 /** Adds the packets to their flow, or starts one. */

@@ -35,6 +35,7 @@ const PACKET_HOST = 0, PACKET_OUTGOING = 4;
 const VLAN_ID_MASK = 0x0fff;
 const NEXT_HEADER = 6, SOURCE = 8, DESTINATION = 24, HEADER_LENGTH = 40;
 const NEXT_HEADER_TCP = 6, NEXT_HEADER_UDP = 17, NEXT_HEADER_FRAGMENT = 44, NEXT_HEADER_ICMPV6 = 58;
+const ND_FIRST_TYPE = 133, ND_LAST_TYPE = 137;
 
 // The figures of a context, in doubles.
 const LAST_SENT = 0, LAST_RECEIVED = 1, FIRST_UNANSWERED = 2, FIRST_UNREPLIED = 3;
@@ -43,7 +44,17 @@ const CONTEXT_FIGURES = 8;
 
 /** Passes headers of unicast IPv6 payload on the interfaces, sent by or meant for this host. */
 export function tapFilter(interfaceIndexes: Iterable<number>): ClassicInstruction[] {
-  const { LOAD_WORD, LOAD_HALF, LOAD_OCTET, AND, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN } = ClassicOpcode;
+  const {
+    LOAD_WORD,
+    LOAD_HALF,
+    LOAD_OCTET,
+    AND,
+    JUMP_IF_EQUAL,
+    JUMP_IF_AT_LEAST,
+    JUMP_IF_GREATER,
+    JUMP_IF_SET,
+    RETURN,
+  } = ClassicOpcode;
   const drop: ClassicInstruction = [RETURN, 0, 0, 0];
   const filter: ClassicInstruction[] = [
     [LOAD_WORD, 0, 0, Ancillary.PROTOCOL],
@@ -59,6 +70,12 @@ export function tapFilter(interfaceIndexes: Iterable<number>): ClassicInstructio
     drop,
     [LOAD_OCTET, 0, 0, NEXT_HEADER],
     [JUMP_IF_EQUAL, 0, 1, NEXT_HEADER_SHIM6],
+    drop,
+    // Neighbor Discovery (RFC 4861) is the link's business: Router Solicitation to Redirect.
+    [JUMP_IF_EQUAL, 0, 4, NEXT_HEADER_ICMPV6],
+    [LOAD_OCTET, 0, 0, HEADER_LENGTH],
+    [JUMP_IF_AT_LEAST, 0, 2, ND_FIRST_TYPE],
+    [JUMP_IF_GREATER, 1, 0, ND_LAST_TYPE],
     drop,
     [LOAD_OCTET, 0, 0, DESTINATION],
     [JUMP_IF_EQUAL, 0, 1, 0xff],

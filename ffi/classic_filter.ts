@@ -16,6 +16,8 @@ export const ClassicOpcode = {
   LOAD_OCTET: 0x30,
   AND: 0x54,
   JUMP_IF_EQUAL: 0x15,
+  JUMP_IF_GREATER: 0x25,
+  JUMP_IF_AT_LEAST: 0x35,
   JUMP_IF_SET: 0x45,
   /** Ends with the number of octets that go to the socket; 0 drops the packet. */
   RETURN: 0x06,
