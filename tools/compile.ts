@@ -7,7 +7,7 @@
 import { parseArgs } from "@std/cli";
 import { VERSION } from "../agent/version.ts";
 import { type CommandResult, runCommand } from "./command.ts";
-import { packExecutable } from "./elf.ts";
+import { ElfError, packExecutable } from "./elf.ts";
 import { ROOT, sourceFiles } from "./source_files.ts";
 
 const HELP = `usage: deno task compile [--pack]
@@ -43,9 +43,7 @@ const ENVIRONMENT = {
 };
 
 /** Why no executable could be built. */
-export class BuildError extends Error {
-  override readonly name = "BuildError";
-}
+export class BuildError extends Error {}
 
 /** What to build. */
 export interface BuildTarget {
@@ -145,12 +143,14 @@ async function pack(target: BuildTarget, built: string, workDirectory: string, p
     BUNDLE_TIMEOUT_MS,
   );
   if (result.code !== 0) throw new BuildError(`deno bundle: ${reason(result)}`);
-  const executable = packExecutable(await Deno.readFile(Deno.execPath()), {
-    code: await Deno.readFile(bundle),
-    denoArguments: DENO_ARGUMENTS,
-    environment: ENVIRONMENT,
-  });
-  await Deno.writeFile(built, executable, { mode: 0o755 });
+  const program = { code: await Deno.readFile(bundle), denoArguments: DENO_ARGUMENTS, environment: ENVIRONMENT };
+  try {
+    const executable = packExecutable(await Deno.readFile(Deno.execPath()), program);
+    await Deno.writeFile(built, executable, { mode: 0o755 });
+  } catch (error) {
+    if (!(error instanceof ElfError)) throw error;
+    throw new BuildError(`${problem}, and ${Deno.execPath()} cannot be packed: it ${error.message}`);
+  }
   const startFailure = await startProblem(built, target.banner);
   if (startFailure !== null) throw new BuildError(`the packed file does not run: ${startFailure}`);
 }

@@ -11,10 +11,8 @@
  */
 import { STUB_X86_64 } from "./elf_stub_x86_64.ts";
 
-/** Why an executable cannot be packed. */
-export class ElfError extends Error {
-  override readonly name = "ElfError";
-}
+/** Why an executable cannot be packed: what is wrong with it, as the rest of a sentence ("it ..."). */
+export class ElfError extends Error {}
 
 /** What is packed into the executable. */
 export interface Program {
@@ -74,7 +72,7 @@ class Elf {
     this.#view = new DataView(octets.buffer, octets.byteOffset, octets.byteLength);
     const isElf = octets.length >= HEADER_LENGTH && this.#view.getUint32(0) === 0x7f454c46;
     if (!isElf || octets[4] !== CLASS_64 || octets[5] !== LITTLE_ENDIAN || this.u16(18) !== EM_X86_64) {
-      throw new ElfError("not an x86-64 ELF executable");
+      throw new ElfError("is not an x86-64 ELF executable");
     }
     const table = this.u64(32);
     this.programHeaders = Array.from({ length: this.u16(56) }, (_, index) => {
@@ -113,7 +111,7 @@ class Elf {
       const distance = address - header.address;
       if (distance >= 0 && distance < header.fileLength) return header.offset + distance;
     }
-    throw new ElfError(`no octets at address 0x${address.toString(16)}`);
+    throw new ElfError(`has no octets for address 0x${address.toString(16)}`);
   }
 
   /** The address of the slot in which ld.so stores the address of an imported function. */
@@ -121,7 +119,7 @@ class Elf {
     const dynamic = this.#dynamic();
     const required = (tag: number): number => {
       const value = dynamic.get(tag);
-      if (value === undefined) throw new ElfError(`dynamic entry ${tag} is missing`);
+      if (value === undefined) throw new ElfError(`lacks dynamic entry ${tag}`);
       return value;
     };
     const symbols = this.fileOffset(required(DT_SYMTAB));
@@ -159,9 +157,10 @@ class Elf {
  * The executable that runs `program` on the Deno executable `deno`.
  *
  * @throws {ElfError} if `deno` is not built as expected
+ * @throws {TypeError} if the number of arguments is even
  */
 export function packExecutable(deno: Uint8Array, program: Program): Uint8Array<ArrayBuffer> {
-  if (program.denoArguments.length % 2 === 0) throw new ElfError("an odd number of arguments for Deno is needed");
+  if (program.denoArguments.length % 2 === 0) throw new TypeError("the number of arguments for Deno must be odd");
   const elf = new Elf(deno);
   const note = elf.programHeaders.find((header) => header.type === PT_NOTE);
   if (note === undefined) throw new ElfError("has no PT_NOTE");
