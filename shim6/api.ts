@@ -40,9 +40,12 @@ export interface EstablishOptions {
 /** Decides whether a peer's locators may be used (RFC 5533 §4.4, §7.2). HBA and CGA are such verifiers. */
 export interface LocatorVerifier {
   readonly name: string;
+  /** Whether this host also announces locators that it cannot prove. A peer that demands proof ignores such messages. */
+  readonly announcesUnproven: boolean;
   /**
    * Which locators of the list in `options` are bound to `ulid`. Returns one boolean for each locator in list order,
-   * or the reason why the whole message must be ignored and where the offending octet stands (Error 2).
+   * or the reason why the whole message must be ignored and which locator's method is at fault (Error 2); -1 when the
+   * PDS does not belong to the ULID, which is ignored silently (RFC 5533 §7.13).
    */
   verify(
     ulid: Address,
@@ -77,6 +80,8 @@ export interface EngineOptions {
   readonly identity?: Pick<LocatorOptions, "pds" | "signature">;
   /** Idle time after which a context is discarded, ms (RFC 5533 §9 suggests at least 5 minutes). */
   readonly idleTeardownMs?: number;
+  /** Ends a context when its local ULID is no longer an address of this host (RFC 5533 §1.5). Default: no. */
+  readonly endWithUlid?: boolean;
 }
 
 /** A flow between two ULIDs that has no context, as the datapath counted it since it was first seen. */
@@ -142,6 +147,8 @@ export type Effect =
     readonly ulid: LocatorPair;
     readonly localTag: ContextTag;
     readonly peerTag: ContextTag;
+    /** Not 0 for a forked context (RFC 5533 §4.2): it receives, but gets no `path`; its ULID pair is another's as well. */
+    readonly fii: number;
   }
   /** The peer has a new tag (recovery). */
   | {
@@ -195,6 +202,8 @@ export type EngineEvent =
       readonly pair: LocatorPair;
       readonly probes: number;
     }
+    /** A pair wanted by the operator did not answer. */
+    | { readonly kind: "switch-failed"; readonly pair: LocatorPair; readonly reason: string }
     | { readonly kind: "locators"; readonly reason: string; readonly locators: readonly Address[] }
     | { readonly kind: "unverified"; readonly reason: string }
     | { readonly kind: "peer-without-shim6"; readonly reason: string }

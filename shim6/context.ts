@@ -1,0 +1,212 @@
+/** One context: what RFC 5533 §6.1 wants to be kept for a ULID pair, and questions about it. */
+
+import type { Address } from "../wire/address.ts";
+import { type ContextTag, ReapState } from "../wire/message.ts";
+import { type LocatorPair, samePair } from "../policies/policy.ts";
+import type { PathBook } from "../policies/path_book.ts";
+import type { PairSource, ReapMachine } from "../reap/machine.ts";
+import type { Suspicion } from "../reap/suspicion.ts";
+import type { ActivityTable } from "./activity_table.ts";
+import type { ContextState, ContextView, LastFailure } from "./api.ts";
+import { PAIRS_MAX } from "./constants.ts";
+import type { Timed } from "./deadlines.ts";
+import { type LocalLocators, priorityOf } from "./local_locators.ts";
+import type { PeerLocators } from "./peer_locators.ts";
+
+/** The exchange by which a context becomes ESTABLISHED: I1, I2 or I2bis is out. */
+export interface Exchange {
+  /** Initiator Nonce; the same in the I1 and the I2, so that the answer to either is recognised. */
+  readonly nonce: number;
+  /** Where the messages go, and whence the answer must come (RFC 5533 §7.16). */
+  readonly pair: LocatorPair;
+  /** What was announced last. */
+  announced: LocalLocators;
+  /** From the R1 or R1bis. */
+  responderNonce: number;
+  validator: Uint8Array | undefined;
+  /** The tag that the R1bis complained about; undefined in an exchange that began with an I1. */
+  readonly packetTag: ContextTag | undefined;
+  retries: number;
+  nominalMs: number;
+  deadline: number;
+  /** How often the I2 was given up for a new I1. */
+  rounds: number;
+  /** When something of the peer last made us answer or repeat out of turn. */
+  promptedAt: number;
+}
+
+/** An Update Request that is not acknowledged yet (RFC 5533 §10.1). */
+export interface OutstandingUpdate {
+  readonly nonce: number;
+  readonly announced: LocalLocators;
+  readonly withList: boolean;
+  retries: number;
+  nominalMs: number;
+  /** Infinity while it waits for a working path. */
+  deadline: number;
+}
+
+/** A probe that the operator's wish to switch hangs on. */
+export interface Trial {
+  readonly pair: LocatorPair;
+  readonly nonces: number[];
+  deadline: number;
+}
+
+/** What exists only while the path of a context is in doubt. */
+export interface Doubt {
+  /** Pairs on which the peer's tag was sent to in this exploration: an R1bis may come back on any of them. */
+  readonly probed: LocatorPair[];
+  /** Whether it was more than a suspicion, so that packets may have been lost. */
+  explored: boolean;
+}
+
+/** What a context needs from its host. */
+export interface ContextHost {
+  readonly local: LocalLocators;
+}
+
+/** A context in any state but IDLE, in which there is none. */
+export class Context implements PairSource, Timed {
+  queueIndex = -1;
+  nextOfPeer: Context | undefined = undefined;
+  nextOfTag: Context | undefined = undefined;
+  state: ContextState | "IDLE" = "IDLE";
+  /** Known in ESTABLISHED and I2BIS-SENT, and in I2-SENT after an I2 of the peer. */
+  peerTag: ContextTag | undefined = undefined;
+  peer: PeerLocators | undefined = undefined;
+  /** REAP; exists in ESTABLISHED and I2BIS-SENT. */
+  machine: ReapMachine | undefined = undefined;
+  exchange: Exchange | undefined = undefined;
+  update: OutstandingUpdate | undefined = undefined;
+  trial: Trial | undefined = undefined;
+  doubt: Doubt | undefined = undefined;
+  /** How long this peer usually takes to answer; undefined until it has answered. */
+  suspicion: Suspicion | undefined = undefined;
+  /** Keepalive Timeout that the peer announced, in seconds; 0 when it did not. */
+  keepaliveTimeout = 0;
+  /** The pair on which payload leaves. */
+  current: LocatorPair;
+  /** When `current` was chosen. */
+  since: number;
+  /** What the datapath was told: the pair, and whether to hold copies. */
+  toldPair: LocatorPair;
+  toldHold = false;
+  /** A negative cache entry ends then; an ESTABLISHED context whose peer lost its agent is left alone until then. */
+  quietUntil = 0;
+  /** The last answer to an ICMPv6 hint. */
+  hintedAt = -Infinity;
+  switches = 0;
+  probesSent = 0;
+  keepalivesSent = 0;
+  lastFailure: LastFailure | undefined = undefined;
+
+  constructor(
+    readonly host: ContextHost,
+    readonly id: number,
+    readonly ulid: LocatorPair,
+    readonly fii: number,
+    readonly localTag: ContextTag,
+    /** The locators that the peer knows to be ours. */
+    public announced: LocalLocators,
+    now: number,
+  ) {
+    this.current = ulid;
+    this.toldPair = ulid;
+    this.since = now;
+  }
+
+  /** Only in these states may payload be rewritten (RFC 5533 §11). */
+  get isEstablished(): boolean {
+    return this.state === "ESTABLISHED" || this.state === "I2BIS-SENT";
+  }
+
+  /** Whether this is a negative cache entry. */
+  get isNegative(): boolean {
+    return this.state === "E-FAILED" || this.state === "NO-SUPPORT";
+  }
+
+  /** Whether the path in use is not known to work. */
+  get inDoubt(): boolean {
+    return this.machine !== undefined && this.machine.state !== ReapState.Operational;
+  }
+
+  /** Whether an address is one that the peer may use for us. The ULID is, even when the host lost it. */
+  isLocal(address: Address): boolean {
+    return address === this.ulid.local || this.host.local.has(address);
+  }
+
+  /** Whether control messages may come from the address (RFC 5533 §12.4). */
+  isPeer(address: Address): boolean {
+    return this.peer === undefined ? address === this.ulid.peer : this.peer.has(address);
+  }
+
+  /** Whether a packet with the peer's tag was lately sent on the pair, so that an R1bis may come back on it. */
+  sentOn(pair: LocatorPair): boolean {
+    return samePair(pair, this.current) || (this.doubt?.probed.some((probed) => samePair(probed, pair)) ?? false);
+  }
+
+  /**
+   * Candidate pairs, best first (RFC 5534 §4.3): verified locators of the peer only, from usable ones of ours that the
+   * peer knows. Never empty: with no usable locator at all the rest is better than nothing, since one may come back.
+   */
+  pairs(): readonly LocatorPair[] {
+    const { local } = this.host;
+    const known = local.all.filter((locator) => locator.usable && this.announced.has(locator.address));
+    const usable = known.length > 0 ? known : local.all.filter((locator) => locator.usable);
+    const sources = usable.length > 0 ? usable : local.all;
+    const ranked: { pair: LocatorPair; rank: number }[] = [];
+    const peer = this.peer;
+    if (peer !== undefined) {
+      for (const locator of sources) {
+        for (let i = 0; i < peer.addresses.length; i++) {
+          const address = peer.addresses[i];
+          if (!peer.verifiedAt(i) || peer.addresses.indexOf(address) !== i) continue;
+          const rank = priorityOf(locator) + peer.priority(i) + (peer.isBroken(i) ? 1_000 : 0) +
+            (isUniqueLocal(locator.address) === isUniqueLocal(address) ? 0 : 2_000);
+          ranked.push({ pair: this.#intern(locator.address, address), rank });
+        }
+      }
+    }
+    if (ranked.length === 0) return [this.ulid];
+    return ranked.sort((a, b) => a.rank - b.rank).slice(0, PAIRS_MAX).map(({ pair }) => pair);
+  }
+
+  /** Whether payload may be sent on the pair now. */
+  isCandidate(pair: LocatorPair): boolean {
+    return this.pairs().some((candidate) => samePair(candidate, pair));
+  }
+
+  /** Known pairs are one object, so that most contexts hold only their ULID pair. */
+  #intern(local: Address, peer: Address): LocatorPair {
+    if (local === this.ulid.local && peer === this.ulid.peer) return this.ulid;
+    if (local === this.current.local && peer === this.current.peer) return this.current;
+    return { local, peer };
+  }
+
+  /** What the console shows. */
+  view(activity: ActivityTable, book: PathBook): ContextView {
+    return {
+      id: this.id,
+      ulid: this.ulid,
+      fii: this.fii,
+      state: this.state as ContextState,
+      reap: this.machine?.state ?? ReapState.Operational,
+      current: this.current,
+      localLocators: this.host.local.all.map((locator) => locator.address),
+      peerLocators: this.peer?.addresses.map((address, i) => ({ address, verified: this.peer!.verifiedAt(i) })) ?? [],
+      since: this.since,
+      rttMs: book.get(this.current)?.rttMs ?? NaN,
+      switches: this.switches,
+      lastFailure: this.lastFailure,
+      activity: activity.get(this.id),
+      probesSent: this.probesSent,
+      keepalivesSent: this.keepalivesSent,
+    };
+  }
+}
+
+/** `fc00::/7` (RFC 4193). */
+function isUniqueLocal(address: Address): boolean {
+  return /^f[cd][0-9a-f]{2}:/.test(address);
+}

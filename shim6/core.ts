@@ -1,0 +1,272 @@
+/** What all parts of the engine share: options, tables, the queue of effects, randomness, counters. */
+
+import { type Address, isLocatorScope } from "../wire/address.ts";
+import { controlPacket, emitMessage, errorPacketInError, messageLength, UnencodableMessage } from "../wire/codec.ts";
+import { IPV6_HEADER_LENGTH } from "../wire/ipv6.ts";
+import { ErrorCode, type LocatorOptions, type Message, MessageType } from "../wire/message.ts";
+import { optionErrorPointer } from "../wire/codec.ts";
+import { get32 } from "../wire/octets.ts";
+import { PathBook } from "../policies/path_book.ts";
+import type { ReapEnvironment } from "../reap/machine.ts";
+import { ActivityTable } from "./activity_table.ts";
+import { AnswerLimit } from "./answer_limit.ts";
+import type { ContextState, Effect, EngineEvent, EngineLimits, EngineOptions } from "./api.ts";
+import { DEFAULT_SEND_TIMEOUT, IDLE_TEARDOWN } from "./constants.ts";
+import type { Context, ContextHost } from "./context.ts";
+import { ContextTable } from "./context_table.ts";
+import { Deadlines } from "./deadlines.ts";
+import { LocalLocators } from "./local_locators.ts";
+import { MAX_PEER_LOCATORS } from "./peer_locators.ts";
+import { Responder } from "./validator.ts";
+import { isKnownMethod, UNPROVEN_METHOD } from "./verifier.ts";
+
+/** A control message that arrived, with what an answer or an Error about it needs. */
+export interface Received {
+  readonly source: Address;
+  readonly destination: Address;
+  /** From the Shim6 header on. */
+  readonly octets: Uint8Array;
+}
+
+/** Counters of the engine. */
+export interface EngineCounters {
+  /** Control messages and requests that were ignored, by reason. */
+  readonly dropped: Record<string, number>;
+  /** Control messages by name of their type. */
+  readonly sent: Record<string, number>;
+  readonly received: Record<string, number>;
+  /** Error messages received, by code. */
+  readonly errors: Record<string, number>;
+}
+
+const TYPE_NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(MessageType).map(([name, type]) => [type, name]),
+);
+
+const DEFAULT_LIMITS: EngineLimits = { contexts: 20_000, contextsPerPeer: 64, flows: 4_096, locatorsPerPeer: 16 };
+
+/** Shared state of one engine. */
+export class Core implements ContextHost {
+  readonly options: EngineOptions;
+  readonly limits: EngineLimits;
+  readonly idleTeardownMs: number;
+  readonly table: ContextTable;
+  readonly deadlines = new Deadlines<Context>();
+  readonly activity = new ActivityTable();
+  readonly answers = new AnswerLimit();
+  readonly responder: Responder;
+  readonly book = new PathBook();
+  readonly reap: ReapEnvironment;
+  readonly counters: EngineCounters = { dropped: {}, sent: {}, received: {}, errors: {} };
+  local: LocalLocators;
+  #effects: Effect[] = [];
+  #taken = 0;
+
+  constructor(options: EngineOptions, now: number) {
+    this.options = options;
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.limits = { ...limits, locatorsPerPeer: Math.min(limits.locatorsPerPeer, MAX_PEER_LOCATORS) };
+    this.idleTeardownMs = options.idleTeardownMs ?? IDLE_TEARDOWN;
+    this.table = new ContextTable(options.randomBytes);
+    this.responder = new Responder(options.randomBytes, now);
+    this.local = new LocalLocators(options.locators, this.nonce());
+    this.reap = {
+      profile: options.profile,
+      policy: options.policy,
+      book: this.book,
+      random: options.random,
+      nonce: () => this.nonce(),
+    };
+  }
+
+  /** 32 unpredictable bits. */
+  nonce(): number {
+    return get32(this.options.randomBytes(4), 0);
+  }
+
+  /** A retransmission time: uniform in [0.5, 1.5] × nominal (RFC 5533 §7.8). */
+  jittered(nominalMs: number): number {
+    return nominalMs * (0.5 + this.options.random());
+  }
+
+  /** Counts something that is ignored. */
+  drop(reason: string): void {
+    this.counters.dropped[reason] = (this.counters.dropped[reason] ?? 0) + 1;
+  }
+
+  /** Counts a control message that was understood. */
+  countReceived(message: Message): void {
+    const name = TYPE_NAMES.get(message.type)!;
+    this.counters.received[name] = (this.counters.received[name] ?? 0) + 1;
+  }
+
+  /** Queues a control message. Returns false when it does not fit into a packet. */
+  send(message: Message, source: Address, destination: Address): boolean {
+    let octets: Uint8Array;
+    try {
+      octets = emitMessage(message);
+    } catch (error) {
+      if (!(error instanceof UnencodableMessage)) throw error;
+      this.drop("too-large-to-send");
+      return false;
+    }
+    const name = TYPE_NAMES.get(message.type)!;
+    this.counters.sent[name] = (this.counters.sent[name] ?? 0) + 1;
+    this.emit({ type: "send", source, destination, message: octets, kind: message.type });
+    return true;
+  }
+
+  /** Answers a packet whose sender has proved nothing, if that does not make us a weapon against its source address. */
+  answer(message: Message, received: Received, now: number): boolean {
+    return this.mayAnswer(received, messageLength(message), now) &&
+      this.send(message, received.destination, received.source);
+  }
+
+  /** Whether an answer of `length` octets may leave. Counts it as sent. */
+  mayAnswer({ source, octets }: Pick<Received, "source" | "octets">, length: number, now: number): boolean {
+    const octetsIn = IPV6_HEADER_LENGTH + octets.length, octetsOut = IPV6_HEADER_LENGTH + length;
+    if (this.answers.allow(source, octetsIn, octetsOut, now)) return true;
+    this.drop("rate-limited");
+    return false;
+  }
+
+  /** Sends an Error about a message (RFC 5533 §5.14). */
+  sendError(code: number, pointer: number, received: Received, now: number): void {
+    const { source, destination, octets } = received;
+    if (octets[2] === MessageType.Error) return; // never an Error about an Error
+    const message = octets.subarray(0, (octets[1] + 1) * 8);
+    const packetInError = errorPacketInError(controlPacket(source, destination, message));
+    this.answer({ type: MessageType.Error, code, pointer, packetInError }, received, now);
+  }
+
+  /** Sends an Error about an option, whose place in the message is looked up. */
+  sendOptionError(code: number, received: Received, now: number, locatorIndex = 0): void {
+    this.sendError(code, optionErrorPointer(received.octets, code, locatorIndex), received, now);
+  }
+
+  /** Whether this host has locators to announce that a peer could accept. */
+  #announces(ulid: Address): boolean {
+    if (this.options.identity?.pds === undefined && !this.options.verifier.announcesUnproven) return false;
+    return this.local.all.length > 1 || this.local.all.length === 1 && this.local.all[0].address !== ulid;
+  }
+
+  /** The locator options of an I2, R2 or I2bis (RFC 5533 §5.6). */
+  locatorOptions(ulid: Address): LocatorOptions {
+    if (!this.#announces(ulid)) return { keepaliveTimeout: this.announcedSendTimeout };
+    return {
+      locators: this.local.list(UNPROVEN_METHOD),
+      preferences: this.local.preferences(),
+      ...this.options.identity,
+      keepaliveTimeout: this.announcedSendTimeout,
+    };
+  }
+
+  /** The options of an Update Request; undefined when there is nothing that the peer could use. */
+  updateOptions(ulid: Address, withList: boolean): LocatorOptions | undefined {
+    if (!this.#announces(ulid)) return undefined;
+    const preferences = this.local.explicitPreferences();
+    if (!withList) return { preferences };
+    return { locators: this.local.list(UNPROVEN_METHOD), preferences, ...this.options.identity };
+  }
+
+  /** Keepalive Timeout option: our Send Timeout in seconds, unless it is what peers assume (RFC 5534 §7). */
+  get announcedSendTimeout(): number | undefined {
+    const ms = this.reap.profile.sendTimeoutMs;
+    return ms === DEFAULT_SEND_TIMEOUT ? undefined : Math.min(0xffff, Math.max(1, Math.ceil(ms / 1_000)));
+  }
+
+  /**
+   * Checks the locators in a message of the peer (RFC 5533 §7.2). Undefined when the message must be ignored; an Error
+   * was sent if one is due. The array is empty without a list.
+   */
+  verify(
+    ulid: Address,
+    options: LocatorOptions,
+    storedPds: Uint8Array | undefined,
+    received: Received,
+    now: number,
+  ): readonly boolean[] | undefined {
+    if (options.locators === undefined && options.pds === undefined) return [];
+    const locators = options.locators?.locators ?? [];
+    const unknown = locators.findIndex((locator) => !isKnownMethod(locator.method));
+    if (unknown >= 0) {
+      this.drop("verification-method");
+      this.sendOptionError(ErrorCode.VerificationFailed, received, now, unknown);
+      return undefined;
+    }
+    const result = this.options.verifier.verify(ulid, options, storedPds);
+    if ("refused" in result) {
+      this.drop("verification");
+      if (result.locatorIndex >= 0) {
+        this.sendOptionError(ErrorCode.VerificationFailed, received, now, result.locatorIndex);
+      }
+      return undefined;
+    }
+    // Our own addresses in a peer's list could only make us talk to ourselves.
+    return locators.map(({ address }, i) => result.verified[i] && isLocatorScope(address) && !this.local.has(address));
+  }
+
+  /** Queues an effect. */
+  emit(effect: Effect): void {
+    this.#effects.push(effect);
+  }
+
+  /** Queues an event about a context. */
+  event(context: Context, event: EventBody, now: number): void {
+    this.emit({ type: "event", event: { at: now, context: context.id, ulid: context.ulid, ...event } as EngineEvent });
+  }
+
+  /** Takes the oldest effect. */
+  nextEffect(): Effect | undefined {
+    if (this.#taken === this.#effects.length) {
+      if (this.#taken > 0) {
+        this.#effects = [];
+        this.#taken = 0;
+      }
+      return undefined;
+    }
+    return this.#effects[this.#taken++];
+  }
+
+  /** Changes the state of a context. */
+  setState(context: Context, to: ContextState | "IDLE", reason: string, now: number): void {
+    const from = context.state;
+    context.state = to;
+    if (from !== to) this.event(context, { kind: "state", from, to, reason }, now);
+  }
+
+  /** Removes a context: it is IDLE, and nothing remains. */
+  remove(context: Context, reason: string, now: number): void {
+    if (context.isEstablished) this.emit({ type: "context-removed", id: context.id });
+    this.setState(context, "IDLE", reason, now);
+    context.machine = undefined;
+    this.deadlines.delete(context);
+    this.table.remove(context);
+    this.activity.clear(context.id);
+  }
+
+  /** When the context is idle for too long. */
+  idleAt(context: Context): number {
+    const used = Math.max(this.activity.lastSent(context.id), this.activity.lastReceived(context.id), context.since);
+    return used + this.idleTeardownMs;
+  }
+
+  /** Puts the context at the right place in the queue of deadlines; to be called after each change to it. */
+  reschedule(context: Context): void {
+    if (context.state === "IDLE") return;
+    if (context.isNegative) return this.deadlines.set(context, context.quietUntil);
+    let at = Math.min(
+      context.exchange?.deadline ?? Infinity,
+      context.update?.deadline ?? Infinity,
+      context.trial?.deadline ?? Infinity,
+    );
+    if (context.machine !== undefined) {
+      at = Math.min(at, this.idleAt(context), Math.max(context.machine.nextDeadline(), context.quietUntil));
+    }
+    this.deadlines.set(context, at);
+  }
+}
+
+/** An event without what every event has. */
+export type EventBody = EngineEvent extends infer E ? E extends unknown ? Omit<E, "at" | "context" | "ulid"> : never
+  : never;

@@ -1,0 +1,393 @@
+/**
+ * REAP at work in a context (RFC 5534): feeds the machine with what was sent and received, sends its probes and
+ * keepalives, and tells the datapath on which pair payload leaves and when to keep copies of it.
+ */
+
+import type { Address } from "../wire/address.ts";
+import { type Keepalive, MessageType, type Probe, ReapState, type Report } from "../wire/message.ts";
+import { type FailureCause, type LocatorPair, samePair } from "../policies/policy.ts";
+import { type ReapEffect, ReapMachine } from "../reap/machine.ts";
+import { Suspicion } from "../reap/suspicion.ts";
+import type { Activity } from "./api.ts";
+import { ICMP_HINT_INTERVAL, QUIET_TIME, TRIAL_PROBES, TRIAL_TIMEOUT } from "./constants.ts";
+import type { Context } from "./context.ts";
+import type { Core, Received } from "./core.ts";
+import { EngineError } from "./errors.ts";
+
+/** What is thought of a peer that has answered nothing yet; never told anything, so that all contexts can share it. */
+const NO_EXPERIENCE: Readonly<Pick<Suspicion, "isSuspect" | "usualMs">> = new Suspicion();
+
+/** Failure detection and change of paths. */
+export class Failover {
+  readonly #core: Core;
+
+  constructor(core: Core) {
+    this.#core = core;
+  }
+
+  /** The context is ESTABLISHED on `pair`, on which a nonce or validator of ours just came back. */
+  begin(context: Context, pair: LocatorPair, now: number): void {
+    const { ulid, peer } = context;
+    context.quietUntil = 0;
+    context.current = samePair(pair, ulid) || !peer!.isVerified(pair.peer) ? ulid : pair;
+    context.toldPair = ulid;
+    context.toldHold = false;
+    context.since = now;
+    peer!.prove(pair.peer);
+    context.machine = new ReapMachine(this.#core.reap, context, context.current);
+    const { id, localTag, fii } = context;
+    this.#core.emit({ type: "context-added", id, ulid, localTag, peerTag: context.peerTag!, fii });
+    context.machine.handlePayloadReceived(now);
+    if (!context.isCandidate(context.current)) context.machine.handlePairsChanged(now, "peer-locators");
+    this.#settle(context, now);
+  }
+
+  /** The context is ESTABLISHED no more: its payload goes as if there were none. */
+  end(context: Context): void {
+    if (context.machine === undefined) return;
+    context.machine = undefined;
+    context.suspicion = undefined;
+    context.doubt = undefined;
+    context.trial = undefined;
+    context.update = undefined;
+    context.current = context.ulid;
+    this.#core.activity.clear(context.id);
+    this.#core.emit({ type: "context-removed", id: context.id });
+  }
+
+  /** A Shim6 control message other than Keepalive and Probe was received (RFC 5534 §6.1). */
+  payloadReceived(context: Context, now: number): void {
+    if (context.machine === undefined) return;
+    context.machine.handlePayloadReceived(now);
+    this.#settle(context, now);
+  }
+
+  /** A Shim6 control message other than Keepalive and Probe was sent (RFC 5534 §6.2). */
+  payloadSent(context: Context, now: number): void {
+    if (context.machine === undefined || this.#isQuiet(context, now)) return;
+    context.machine.handlePayloadSent(now);
+    this.#settle(context, now);
+  }
+
+  /** What the datapath counted since the last poll: events in the order of their times. */
+  handleActivity(context: Context, activity: Readonly<Activity>, now: number): void {
+    const { machine, id } = context;
+    const table = this.#core.activity;
+    const sentBefore = table.lastSent(id), receivedBefore = table.lastReceived(id);
+    const { lastSent, lastReceived, firstUnanswered, firstUnreplied } = activity;
+    table.set(id, activity);
+    if (machine === undefined || this.#isQuiet(context, now)) return;
+    const hasSent = lastSent > sentBefore, hasReceived = lastReceived > receivedBefore;
+    if (hasReceived) this.#learn(context, activity, hasSent);
+    if (firstUnanswered > 0) { // the last word was ours
+      if (hasReceived) machine.handlePayloadReceived(lastReceived);
+      if (firstUnanswered > sentBefore) machine.handlePayloadSent(firstUnanswered);
+      if (hasSent) machine.handlePayloadSent(lastSent);
+    } else {
+      if (hasSent) machine.handlePayloadSent(lastSent);
+      if (firstUnreplied > receivedBefore) machine.handlePayloadReceived(firstUnreplied);
+      if (hasReceived) machine.handlePayloadReceived(lastReceived);
+    }
+    this.#watchSilence(context, activity, now);
+    this.#settle(context, now);
+  }
+
+  /** A Keepalive whose tag and addresses fit (RFC 5534 §6.6). */
+  handleKeepalive(context: Context, now: number): void {
+    this.wake(context);
+    const since = this.#core.activity.unansweredSince(context.id);
+    if (since > 0) {
+      context.suspicion ??= new Suspicion();
+      context.suspicion.answered("keepalive", since, this.#core.activity.lastSent(context.id), now);
+    }
+    context.machine!.handleKeepalive(now);
+    this.#settle(context, now);
+  }
+
+  /** A Probe whose tag and addresses fit (RFC 5534 §6.7 to §6.9). */
+  handleProbe(context: Context, message: Probe, { source, destination }: Received, now: number): void {
+    this.wake(context);
+    const pair = { local: destination, peer: source };
+    this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
+    this.#readTrial(context, message.received, now);
+    context.machine!.handleProbe(message, source, destination, now);
+    this.#settle(context, now);
+  }
+
+  /** The peer announced its Send Timeout in seconds (RFC 5534 §5.3). */
+  adoptKeepaliveTimeout(context: Context, seconds: number | undefined): void {
+    if (seconds === undefined || seconds === 0) return;
+    context.keepaliveTimeout = seconds;
+    context.machine?.adoptKeepaliveTimeout(seconds * 1_000);
+  }
+
+  /** The peer's list or preferences are others than before (RFC 5533 §10.4). */
+  peerLocatorsChanged(context: Context, now: number): void {
+    const { machine, peer } = context;
+    if (machine === undefined) return;
+    machine.handlePairsChanged(now, "peer-locators");
+    const isBroken = (address: Address) => peer!.isBroken(peer!.addresses.indexOf(address));
+    if (isBroken(machine.current.peer) && !isBroken(context.pairs()[0].peer)) {
+      machine.handleFailure("peer-locators", now);
+    }
+    this.#settle(context, now);
+  }
+
+  /** Our locators changed. `cause`: what happened to the local locator in use, if anything. */
+  localLocatorsChanged(context: Context, cause: FailureCause | undefined, now: number): void {
+    const { machine } = context;
+    if (machine === undefined || this.#isQuiet(context, now)) return;
+    machine.handlePairsChanged(now, cause ?? "address-gone");
+    if (cause !== undefined && context.pairs().some((pair) => pair.local !== context.current.local)) {
+      machine.handleFailure(cause, now);
+    }
+    this.#settle(context, now);
+  }
+
+  /** The peer knows our new locators now: they may be probed from. */
+  localLocatorsAccepted(context: Context, now: number): void {
+    if (!context.inDoubt) return;
+    context.machine!.handlePairsChanged(now, "address-gone");
+    this.#settle(context, now);
+  }
+
+  /**
+   * An ICMPv6 error about a packet of this context (RFC 5534 §3.3): a hint, since it is easily forged. It hastens an
+   * exploration only when payload is unanswered as well.
+   */
+  handleHint(context: Context, pair: LocatorPair, now: number): void {
+    if (context.machine === undefined || !samePair(pair, context.current)) return;
+    if (this.#core.activity.unansweredSince(context.id) === 0) return;
+    if (now - context.hintedAt < ICMP_HINT_INTERVAL) return;
+    context.hintedAt = now;
+    context.machine.handleFailure("icmp", now);
+    this.#settle(context, now);
+  }
+
+  /**
+   * The peer's host says that it knows no Shim6: its agent is gone. Payload takes the ULID pair, which needs no agent, and
+   * REAP rests for a while: its probes could only be answered by the same error. A restarted peer recovers the context by
+   * I1, R1bis or I2bis; if it does not come back, REAP asks again when the time is over.
+   */
+  goQuiet(context: Context, now: number): void {
+    if (context.machine === undefined) return;
+    const from = context.current, state = context.machine.state;
+    context.quietUntil = now + QUIET_TIME;
+    context.trial = undefined;
+    context.suspicion = undefined;
+    context.current = context.ulid;
+    context.machine = new ReapMachine(this.#core.reap, context, context.ulid);
+    if (context.keepaliveTimeout > 0) context.machine.adoptKeepaliveTimeout(context.keepaliveTimeout * 1_000);
+    this.#core.activity.setUnansweredSince(context.id, 0);
+    if (state !== ReapState.Operational) {
+      this.#core.event(context, { kind: "reap", from: state, to: ReapState.Operational, cause: "icmp" }, now);
+    }
+    if (!samePair(from, context.ulid)) this.#switched(context, from, "icmp", now);
+    this.#settle(context, now);
+  }
+
+  /** The peer's agent is there after all. */
+  wake(context: Context): void {
+    context.quietUntil = 0;
+  }
+
+  /** Starts an exploration at the operator's wish. */
+  explore(context: Context, now: number): void {
+    context.machine!.handleFailure("operator", now);
+    this.#settle(context, now);
+  }
+
+  /**
+   * Changes to `pair` at the operator's wish: at once when the peer has answered a probe from there, else as soon as it
+   * does (RFC 5533 §7.2). Throws {@linkcode EngineError} for pairs that must not be used.
+   */
+  switchPair(context: Context, pair: LocatorPair, now: number): "switched" | "probing" {
+    const text = `${pair.local} → ${pair.peer}`;
+    if (!context.isPeer(pair.peer)) throw new EngineError("not-a-locator", `${pair.peer} is no locator of the peer`);
+    if (!context.peer!.isVerified(pair.peer)) {
+      throw new EngineError("unverified-locator", `${pair.peer} is not verified for ${context.ulid.peer}`);
+    }
+    if (!this.#core.local.has(pair.local)) {
+      throw new EngineError("not-a-locator", `${pair.local} is no locator of this host`);
+    }
+    if (!context.isCandidate(pair)) throw new EngineError("unusable-locator", `${text} cannot be used now`);
+    context.trial = undefined;
+    if (samePair(pair, context.ulid) || context.peer!.isProven(pair.peer)) {
+      this.#switchByHand(context, pair, now);
+      return "switched";
+    }
+    context.trial = { pair, nonces: [], deadline: now };
+    this.#tryPair(context, now);
+    return "probing";
+  }
+
+  /** Timers of REAP, the trial of a pair, and the end of a context that nobody uses. */
+  handleTimeout(context: Context, now: number): void {
+    if (context.trial !== undefined && now >= context.trial.deadline) this.#tryPair(context, now);
+    if (context.machine === undefined || this.#isQuiet(context, now)) return;
+    context.machine.handleTimeout(now);
+    this.#settle(context, now);
+  }
+
+  #isQuiet(context: Context, now: number): boolean {
+    return now < context.quietUntil;
+  }
+
+  /** How long the peer took to answer. */
+  #learn(context: Context, activity: Readonly<Activity>, hasSent: boolean): void {
+    let since = this.#core.activity.unansweredSince(context.id);
+    if (since === 0 && hasSent) since = activity.lastSent; // asked and answered between two polls
+    const at = activity.firstUnreplied > 0 ? activity.firstUnreplied : activity.lastReceived;
+    if (since === 0 || at <= since) return;
+    context.suspicion ??= new Suspicion();
+    context.suspicion.answered("payload", since, activity.lastSent, at);
+  }
+
+  #watchSilence(context: Context, { lastSent, firstUnanswered }: Readonly<Activity>, now: number): void {
+    const machine = context.machine!;
+    const table = this.#core.activity;
+    const heard = machine.lastHeard;
+    let since = table.unansweredSince(context.id);
+    if (firstUnanswered === 0 || lastSent <= heard) since = 0;
+    else if (since === 0 || since < heard) since = firstUnanswered > heard ? firstUnanswered : lastSent;
+    table.setUnansweredSince(context.id, since);
+    if (since === 0 || context.doubt !== undefined || machine.state !== ReapState.Operational) return;
+    const experience = context.suspicion ?? NO_EXPERIENCE;
+    if (!experience.isSuspect(since, lastSent, this.#core.reap.profile.sendTimeoutMs)) return;
+    context.doubt = { probed: [], explored: false };
+    this.#core.event(context, { kind: "suspect", silentMs: now - since, usualMs: experience.usualMs }, now);
+  }
+
+  /** Carries out what the machine wants; to be called after every call to it. */
+  #settle(context: Context, now: number): void {
+    const machine = context.machine!;
+    for (let effect = machine.nextEffect(); effect !== undefined; effect = machine.nextEffect()) {
+      this.#perform(context, effect, now);
+    }
+    const since = this.#core.activity.unansweredSince(context.id);
+    if (since > 0 && machine.lastHeard >= since) this.#core.activity.setUnansweredSince(context.id, 0);
+    this.#tellPath(context);
+    this.#core.reschedule(context);
+  }
+
+  #perform(context: Context, effect: ReapEffect, now: number): void {
+    switch (effect.type) {
+      case "send-probe":
+        return this.#sendProbe(context, effect.pair, effect.state, effect.sent, effect.received, effect.reason, now);
+      case "send-keepalive": {
+        const { local, peer } = effect.pair;
+        const message: Keepalive = { type: MessageType.Keepalive, receiverTag: context.peerTag! };
+        if (this.#core.send(message, local, peer)) context.keepalivesSent++;
+        return;
+      }
+      case "state":
+        if (effect.to !== ReapState.Operational) {
+          context.doubt ??= { probed: [], explored: true };
+          context.doubt.explored = true;
+        } else if (context.update?.deadline === Infinity) context.update.deadline = now;
+        this.#core.event(context, { kind: "reap", from: effect.from, to: effect.to, cause: effect.cause }, now);
+        return;
+      case "switch":
+        context.current = effect.to;
+        return this.#switched(context, effect.from, effect.cause, now);
+      case "answered": {
+        const { pair, nonce, rttMs } = effect;
+        context.peer!.prove(pair.peer);
+        this.#core.event(context, { kind: "probe-answered", pair, nonce, rttMs }, now);
+        return;
+      }
+      case "recovered": {
+        const { cause, detectionMs, explorationMs, pair, probes } = effect;
+        context.lastFailure = { cause, detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
+        this.#core.event(context, { kind: "recovered", cause, detectionMs, explorationMs, pair, probes }, now);
+      }
+    }
+  }
+
+  #switched(context: Context, from: LocatorPair, cause: FailureCause, now: number): void {
+    context.switches++;
+    context.since = now;
+    this.#core.event(context, { kind: "switch", from, to: context.current, cause }, now);
+  }
+
+  #sendProbe(
+    context: Context,
+    pair: LocatorPair,
+    state: ReapState,
+    sent: readonly Report[],
+    received: readonly Report[],
+    reason: string,
+    now: number,
+  ): void {
+    // Before any probe the locator has to be verified (RFC 5533 §7.2), whatever the plan or the peer would like.
+    if (!context.peer!.isVerified(pair.peer) && pair.peer !== context.ulid.peer) {
+      return this.#core.drop("unverified-probe");
+    }
+    const message: Probe = { type: MessageType.Probe, receiverTag: context.peerTag!, state, sent, received };
+    if (!this.#core.send(message, pair.local, pair.peer)) return;
+    context.probesSent++;
+    context.doubt?.probed.push(pair);
+    if (context.doubt !== undefined && context.doubt.probed.length > PROBED_MAX) context.doubt.probed.shift();
+    this.#core.event(context, { kind: "probe-sent", pair, nonce: sent[0].nonce, state, reason }, now);
+  }
+
+  /**
+   * Instructs the datapath when something changed. Copies are released when an exploration ends; a suspicion that proved
+   * wrong lost nothing. A forked context (FII) carries payload only where an application asks for it by an interface that
+   * does not exist here (RFC 5533 §4.2), so it has no path of its own.
+   */
+  #tellPath(context: Context): void {
+    const { doubt } = context;
+    if (doubt !== undefined && !context.inDoubt) {
+      const silent = this.#core.activity.unansweredSince(context.id) > 0;
+      if (doubt.explored || !silent) context.doubt = undefined;
+    }
+    const hold = context.doubt !== undefined;
+    if (context.fii !== 0 || hold === context.toldHold && samePair(context.current, context.toldPair)) return;
+    const release = context.toldHold && !hold && doubt?.explored === true;
+    context.toldHold = hold;
+    context.toldPair = context.current;
+    this.#core.emit({ type: "path", id: context.id, pair: context.current, hold, release });
+  }
+
+  /** Probes the pair that the operator wants. InboundOk, so that a peer answers without leaving Operational (§6.8). */
+  #tryPair(context: Context, now: number): void {
+    const trial = context.trial!;
+    if (trial.nonces.length >= TRIAL_PROBES) {
+      context.trial = undefined;
+      this.#core.event(context, { kind: "switch-failed", pair: trial.pair, reason: "no probe was answered" }, now);
+      return this.#core.reschedule(context);
+    }
+    const { local, peer } = trial.pair;
+    const nonce = this.#core.nonce();
+    trial.nonces.push(nonce);
+    trial.deadline = now + TRIAL_TIMEOUT;
+    const sent = [{ source: local, destination: peer, nonce, data: 0 }];
+    this.#sendProbe(context, trial.pair, ReapState.InboundOk, sent, [], "the operator wants this pair", now);
+    this.#core.reschedule(context);
+  }
+
+  #readTrial(context: Context, received: readonly Report[], now: number): void {
+    const { trial } = context;
+    if (trial === undefined) return;
+    const { pair, nonces } = trial;
+    const report = received.find((report) =>
+      nonces.includes(report.nonce) && report.source === pair.local && report.destination === pair.peer
+    );
+    if (report === undefined) return;
+    context.trial = undefined;
+    context.peer!.prove(pair.peer);
+    if (context.isCandidate(pair)) this.#switchByHand(context, pair, now);
+  }
+
+  #switchByHand(context: Context, pair: LocatorPair, now: number): void {
+    const from = context.current;
+    context.machine!.switchTo(pair, now);
+    context.current = pair;
+    if (!samePair(from, pair)) this.#switched(context, from, "operator", now);
+    this.#settle(context, now);
+  }
+}
+
+/** Pairs that are remembered as probed: more than one round over all candidates. */
+const PROBED_MAX = 128;

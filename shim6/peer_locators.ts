@@ -1,0 +1,137 @@
+/** What a context knows of its peer's locator set Ls(peer) (RFC 5533 §6.1). */
+
+import type { Address } from "../wire/address.ts";
+import { type LocatorList, type LocatorPreferences, PreferenceFlag } from "../wire/message.ts";
+
+/** Bits of the sets below: one per locator, and a bit operation sees 31 without a sign. */
+export const MAX_PEER_LOCATORS = 31;
+
+/**
+ * A peer's locators in the order of its list. The list itself never changes, a new one is a new object. Flags are bits
+ * of small integers, because there is one such object per context.
+ */
+export class PeerLocators {
+  readonly addresses: readonly Address[];
+  /** Generation of the list as a signed 32-bit number, which costs no heap object; 0 when no list was given. */
+  readonly #generation: number;
+  /** How many locators the list had; it may have been longer than what is kept. */
+  readonly announced: number;
+  readonly #verified: number;
+  #proven = 0;
+  #preferences: Uint8Array | undefined;
+  /** The CGA Parameter Data Structure that came with the list or before it. */
+  readonly pds: Uint8Array | undefined;
+
+  private constructor(
+    addresses: readonly Address[],
+    verified: number,
+    generation: number,
+    announced: number,
+    pds: Uint8Array | undefined,
+  ) {
+    this.addresses = addresses;
+    this.#verified = verified;
+    this.#generation = generation | 0;
+    this.announced = announced;
+    this.pds = pds;
+  }
+
+  /** From a Locator List that was verified; `verified` in the order of the list. At most `limit` locators are kept. */
+  static fromList(
+    ulid: Address,
+    list: LocatorList,
+    verified: readonly boolean[],
+    pds: Uint8Array | undefined,
+    limit: number,
+  ): PeerLocators {
+    const addresses: Address[] = [];
+    let bits = 0;
+    for (let i = 0; i < list.locators.length && addresses.length < limit; i++) {
+      const { address } = list.locators[i];
+      if (verified[i]) bits |= 1 << i;
+      addresses.push(address === ulid ? ulid : address); // one string for both
+    }
+    return new PeerLocators(addresses, bits, list.generation, list.locators.length, pds);
+  }
+
+  /** Of a peer that sent no list: the ULID, and the address it sent from if that was verified (RFC 5533 §7.6). */
+  static withoutList(ulid: Address, source: Address, sourceVerified: boolean): PeerLocators {
+    const single = source === ulid || !sourceVerified;
+    const addresses = single ? [ulid] : [ulid, source];
+    return new PeerLocators(addresses, single ? 1 : 3, 0, addresses.length, undefined);
+  }
+
+  /** Whether the address is in the set. */
+  has(address: Address): boolean {
+    return this.addresses.includes(address);
+  }
+
+  /** Whether the address is in the set and bound to the ULID. */
+  isVerified(address: Address): boolean {
+    return this.verifiedAt(this.addresses.indexOf(address));
+  }
+
+  /** As {@linkcode isVerified}, by place in the list. */
+  verifiedAt(index: number): boolean {
+    return index >= 0 && (this.#verified & 1 << index) !== 0;
+  }
+
+  /** Whether every locator is verified. */
+  get allVerified(): boolean {
+    return this.#verified === (1 << this.addresses.length) - 1;
+  }
+
+  /** Whether a probe of ours to this address was reported back, so that the peer does receive there (RFC 5533 §7.2). */
+  isProven(address: Address): boolean {
+    const index = this.addresses.indexOf(address);
+    return index >= 0 && (this.#proven & 1 << index) !== 0;
+  }
+
+  /** Notes that the peer receives at this address. */
+  prove(address: Address): void {
+    const index = this.addresses.indexOf(address);
+    if (index >= 0) this.#proven |= 1 << index;
+  }
+
+  /** Takes over what was learned about addresses that are in both sets. */
+  inherit(previous: PeerLocators): void {
+    for (const address of previous.addresses) if (previous.isProven(address)) this.prove(address);
+  }
+
+  /** Whether both hold the same addresses in the same order, equally verified. */
+  sameAs(other: PeerLocators): boolean {
+    return this.#verified === other.#verified && this.addresses.length === other.addresses.length &&
+      this.addresses.every((address, i) => address === other.addresses[i]);
+  }
+
+  /** Whether preferences for list `generation` are about this list (RFC 5533 §10.4). */
+  isGeneration(generation: number): boolean {
+    return this.#generation === (generation | 0);
+  }
+
+  /** Stores preferences; the caller has checked generation and count. Returns whether they changed anything. */
+  setPreferences(preferences: LocatorPreferences): boolean {
+    const values = new Uint8Array(2 * this.addresses.length);
+    for (let i = 0; i < this.addresses.length; i++) {
+      const element = preferences.elements[i];
+      values[2 * i] = element[0] ?? 0;
+      values[2 * i + 1] = element[1] ?? 0;
+    }
+    const before = this.#preferences;
+    if (before === undefined ? values.every((value) => value === 0) : values.every((value, i) => value === before[i])) {
+      return false;
+    }
+    this.#preferences = values;
+    return true;
+  }
+
+  /** Whether the peer marked the locator as BROKEN. */
+  isBroken(index: number): boolean {
+    return this.#preferences !== undefined && (this.#preferences[2 * index] & PreferenceFlag.BROKEN) !== 0;
+  }
+
+  /** Priority by SRV rules, lower first (RFC 5533 §5.15.3). */
+  priority(index: number): number {
+    return this.#preferences === undefined ? 0 : this.#preferences[2 * index + 1];
+  }
+}
