@@ -65,18 +65,27 @@ const AGENT: BuildTarget = {
 };
 
 /**
- * The path of an executable of the present sources, which is built only if there is none. Downloads nothing where the
- * executable can be packed.
+ * The path of the agent's executable, built from the present sources if need be. Downloads nothing where it can be
+ * packed.
  *
  * @param say is told what is done and why
  * @throws {BuildError} if it cannot be built
  */
-export async function ensureExecutable(say: (line: string) => void = () => {}): Promise<string> {
-  const size = await fileSize(AGENT.output);
-  if (size === null || await readStamp(AGENT) !== stamp(await sourcesDigest(AGENT), size)) {
-    await buildExecutable(AGENT, canPack() ? "local" : "compile", say);
-  }
+export async function ensureExecutable(say?: (line: string) => void): Promise<string> {
+  await ensureBuilt(AGENT, say);
   return AGENT.output;
+}
+
+/**
+ * Builds an executable unless there is one of the present sources already.
+ *
+ * @param say is told what is done and why
+ * @throws {BuildError} if it cannot be built
+ */
+export async function ensureBuilt(target: BuildTarget, say?: (line: string) => void): Promise<void> {
+  const size = await fileSize(target.output);
+  if (size !== null && await readStamp(target) === stamp(await sourcesDigest(target), size)) return;
+  await buildExecutable(target, canPack() ? "local" : "compile", say);
 }
 
 /**

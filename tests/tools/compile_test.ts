@@ -1,5 +1,5 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
-import { BuildError, buildExecutable, type BuildTarget, canPack } from "../../tools/compile.ts";
+import { BuildError, buildExecutable, type BuildTarget, canPack, ensureBuilt } from "../../tools/compile.ts";
 import { runCommand } from "../../tools/command.ts";
 import { ROOT } from "../../tools/source_files.ts";
 
@@ -92,6 +92,26 @@ Deno.test({
       );
       assertEquals(await Deno.readTextFile(`${directory}/program`), "the old one");
       assertEquals([...Deno.readDirSync(directory)].map((entry) => entry.name), ["program"]);
+    } finally {
+      await Deno.remove(directory, { recursive: true });
+    }
+  },
+});
+
+Deno.test({
+  name: "an executable is built again only if it is not the one that was built from the present sources",
+  ignore,
+  async fn() {
+    const directory = await Deno.makeTempDir();
+    const built: string[] = [];
+    const ensure = () => ensureBuilt(target(directory), (line) => built.push(line));
+    try {
+      await ensure();
+      await ensure();
+      assertEquals(built.length, 1);
+      await Deno.truncate(`${directory}/program`, 1000);
+      await ensure();
+      assertEquals(built.length, 2);
     } finally {
       await Deno.remove(directory, { recursive: true });
     }
