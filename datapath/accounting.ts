@@ -23,6 +23,7 @@ export const NEXT_HEADER_SHIM6 = 140;
 
 /** Watches payload between address pairs on the real interfaces. All methods are synchronous. */
 export interface Accounting {
+  /** The backend. */
   readonly name: "ebpf" | "tap";
 
   /** Why the better backend is not in use; empty when it is. */

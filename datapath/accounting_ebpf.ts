@@ -45,7 +45,9 @@ interface PairSlot {
 
 /** Accounting inside the kernel, Linux 6.6 and later. */
 export class EbpfAccounting implements Accounting {
+  /** `ebpf` */
   readonly name = "ebpf";
+  /** Empty: there is nothing better. */
   readonly reason = "";
 
   readonly #closers: (() => void)[] = [];

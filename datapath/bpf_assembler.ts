@@ -8,6 +8,7 @@
 
 /** Thrown when a program cannot be encoded: an unknown label, a value out of range. */
 export class AssemblerError extends Error {
+  /** `AssemblerError` */
   override name = "AssemblerError";
 }
 
@@ -15,6 +16,7 @@ export class AssemblerError extends Error {
 export class Register {
   /** 0..10. */
   readonly number: number;
+  /** The register with this number; there is a constant for each. */
   constructor(number: number) {
     this.number = number;
   }
@@ -251,4 +253,4 @@ export const SkBuff = {
 } as const;
 
 /** Result of a tcx program: the packet's fate is left to the next program and to the kernel. */
-export const TCX_NEXT = -1;
+export const TCX_NEXT: number = -1;

@@ -100,7 +100,9 @@ interface PairEntry {
 
 /** Accounting by reading along. */
 export class TapAccounting implements Accounting {
+  /** `tap` */
   readonly name = "tap";
+  /** Why eBPF is not in use. */
   readonly reason: string;
 
   readonly #ring: PacketRing;

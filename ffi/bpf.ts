@@ -30,6 +30,7 @@ const Command = {
 export const BpfMapType = {
   HASH: 1,
   ARRAY: 2,
+  /** When full, the entries that were used least lately make room. */
   LRU_HASH: 9,
 } as const;
 
@@ -72,9 +73,11 @@ function setName(offset: number, name: string): void {
 
 /** The kernel refused a program. */
 export class BpfLoadError extends SystemError {
+  /** `BpfLoadError` */
   override name = "BpfLoadError";
   /** What the verifier said, empty when it was not asked (e.g. no permission). */
   readonly log: string;
+  /** `errno` is the refusal, `log` the verifier's words. */
   constructor(program: string, errno: number, log: string) {
     super(`BPF_PROG_LOAD ${program}`, errno);
     this.log = log;
@@ -90,6 +93,7 @@ export interface BpfMapOptions {
   readonly keySize: number;
   /** Octets of a value. */
   readonly valueSize: number;
+  /** The map never holds more. */
   readonly maxEntries: number;
   /** `BPF_F_…`. */
   readonly flags?: number;
@@ -99,6 +103,7 @@ export interface BpfMapOptions {
 
 /** A map: memory that programs and this process share. */
 export class BpfMap {
+  /** For programs, and for this class. */
   readonly fd: number;
   readonly #options: BpfMapOptions;
   readonly #key: Uint8Array<ArrayBuffer>;
@@ -189,6 +194,7 @@ export class BpfMap {
     return Deno.UnsafePointerView.getArrayBuffer(address, length);
   }
 
+  /** Frees the map, as soon as no program uses it any more. */
   close(): void {
     if (this.#mapping !== undefined) libc().munmap(this.#mapping.address, this.#mapping.length);
     this.#mapping = undefined;
@@ -198,6 +204,7 @@ export class BpfMap {
 
 /** A loaded program of type SCHED_CLS. */
 export class BpfProgram {
+  /** For links, and for this class. */
   readonly fd: number;
 
   /**
@@ -248,6 +255,7 @@ export class BpfProgram {
     return { result: view.getInt32(4, true), nanoseconds: view.getUint32(36, true) };
   }
 
+  /** Frees the program, as soon as no link holds it any more. */
   close(): void {
     libc().close(this.fd);
   }
