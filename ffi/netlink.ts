@@ -68,7 +68,7 @@ const IFLA_NET_NS_FD = 28, IFLA_EXT_MASK = 29, IFLA_GSO_MAX_SEGS = 40, IFLA_GSO_
 const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1, IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_EUI64 = 0, IN6_ADDR_GEN_MODE_NONE = 1;
 const IFINFOMSG_LENGTH = 16;
-const IFF_UP = 1, IFF_LOOPBACK = 8, IFF_RUNNING = 0x40, IFF_NOARP = 0x80;
+const IFF_UP = 1, IFF_LOOPBACK = 8, IFF_RUNNING = 0x40, IFF_NOARP = 0x80, IFF_LOWER_UP = 0x10000;
 
 // linux/if_addr.h
 const IFA_ADDRESS = 1, IFA_LOCAL = 2, IFA_CACHEINFO = 6, IFA_FLAGS = 8;
@@ -115,7 +115,9 @@ export interface Link {
   readonly name: string;
   /** IFF_UP: administratively up. */
   readonly up: boolean;
-  /** IFF_RUNNING: up, and there is a carrier. */
+  /**
+   * Up, and there is a carrier: IFF_RUNNING and IFF_LOWER_UP, as the first of them lags behind a carrier that was lost.
+   */
   readonly running: boolean;
   /** IFF_LOOPBACK. */
   readonly loopback: boolean;
@@ -272,6 +274,13 @@ export interface VethOptions {
   readonly peerAddress?: string;
   /** Of both ends, in octets. */
   readonly mtu?: number;
+  /** Interface index; the next free one when absent. */
+  readonly index?: number;
+  /**
+   * The peer's interface index. The kernel reports a lost carrier at once only where the indexes of the two ends differ;
+   * else it may take a second over it, as with a physical link that flaps.
+   */
+  readonly peerIndex?: number;
 }
 
 /** How to assign an address. */
@@ -482,15 +491,15 @@ export class Netlink {
 
   /** Creates a pair of virtual Ethernet interfaces, both down. */
   createVeth(name: string, peerName: string, options: VethOptions = {}): void {
-    const { peerNetnsFd, address, peerAddress, mtu } = options;
+    const { peerNetnsFd, address, peerAddress, mtu, index, peerIndex } = options;
     this.#change(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, `create veth ${name}`, [], (m) => {
-      linkHeader(m, name);
+      m.u32(0, index ?? 0, 0, 0).attributeText(IFLA_IFNAME, name);
       if (address !== undefined) m.attribute(IFLA_ADDRESS, parseLinkAddress(address));
       if (mtu !== undefined) m.attributeU32(IFLA_MTU, mtu);
       m.nest(IFLA_LINKINFO, () => {
         m.attributeText(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, () => {
           m.nest(VETH_INFO_PEER, () => {
-            linkHeader(m, peerName);
+            m.u32(0, peerIndex ?? 0, 0, 0).attributeText(IFLA_IFNAME, peerName);
             if (peerAddress !== undefined) m.attribute(IFLA_ADDRESS, parseLinkAddress(peerAddress));
             if (mtu !== undefined) m.attributeU32(IFLA_MTU, mtu);
             if (peerNetnsFd !== undefined) m.attributeU32(IFLA_NET_NS_FD, peerNetnsFd);
@@ -848,7 +857,7 @@ function parseLink(body: Uint8Array): Link | undefined {
     index: readU32(body, 4),
     name,
     up: (flags & IFF_UP) !== 0,
-    running: (flags & IFF_RUNNING) !== 0,
+    running: (flags & IFF_RUNNING) !== 0 && (flags & IFF_LOWER_UP) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,
     noarp: (flags & IFF_NOARP) !== 0,
     mtu: attributes.u32(IFLA_MTU) ?? 0,

@@ -25,7 +25,13 @@ class Pair implements Disposable {
   readonly right = withNetns(this.rightFd, () => new Netlink());
 
   constructor() {
-    this.left.createVeth("left", "right", { peerNetnsFd: this.rightFd, address: "02:00:00:00:00:01", mtu: 1400 });
+    this.left.createVeth("left", "right", {
+      peerNetnsFd: this.rightFd,
+      address: "02:00:00:00:00:01",
+      mtu: 1400,
+      index: 5,
+      peerIndex: 7,
+    });
     this.left.setLink("left", { up: true });
     this.right.setLink("right", { up: true });
   }
@@ -177,9 +183,9 @@ Deno.test({
     using pair = new Pair();
     const left = pair.left.link("left")!;
     assertEquals(
-      { ...left, index: 0, linkedIndex: 0 },
+      left,
       {
-        index: 0,
+        index: 5,
         name: "left",
         up: true,
         running: true,
@@ -188,7 +194,7 @@ Deno.test({
         mtu: 1400,
         kind: "veth",
         address: "02:00:00:00:00:01",
-        linkedIndex: 0,
+        linkedIndex: 7,
       },
     );
     assertEquals(pair.right.link("right")!.mtu, 1400);
