@@ -52,6 +52,13 @@ export interface Accounting {
   read(id: number, into: Activity): boolean;
 
   /**
+   * Tells when the context last sent and received payload by another path (monotonic ms, 0 for never). Without this,
+   * what is sent here and answered there would look unanswered since its very first packet. Earlier times than those
+   * known are ignored.
+   */
+  note(id: number, lastSent: number, lastReceived: number): void;
+
+  /**
    * Address pairs without context that sent payload since the last call. ICMPv6, Shim6 and the excluded ports do not
    * make a flow. On a router `tap` also reports what it forwards: `local` need not be an address of this host.
    */
@@ -98,8 +105,8 @@ export function noActivity(): Activity {
 }
 
 /**
- * Makes the four times agree: a sender on one processor and a receiver on another may write them in either order. An
- * answer is outstanding exactly when the last word was ours, and since no earlier than the peer's last word.
+ * Makes the four times agree. An answer is outstanding exactly when the last word was ours; what was sent before the
+ * peer's last word does not wait for one. Where the first packet after it is not known (yet), the last one stands in.
  */
 export function settle(activity: Activity): void {
   const { lastSent, lastReceived } = activity;
@@ -109,7 +116,10 @@ export function settle(activity: Activity): void {
   else if (activity.firstUnreplied <= lastSent) activity.firstUnreplied = lastReceived;
 }
 
-/** Adds to `into` the activity of the same context on another path, e.g. what was translated. */
+/**
+ * Adds to `into` the activity of the same context on another path, e.g. what was translated. Both sides must have been
+ * told of each other's times, as by {@linkcode Accounting.note}.
+ */
 export function mergeActivity(into: Activity, other: Readonly<Activity>): void {
   into.lastSent = Math.max(into.lastSent, other.lastSent);
   into.lastReceived = Math.max(into.lastReceived, other.lastReceived);

@@ -43,7 +43,11 @@ export interface AccountingMaps {
 /** Octets of an address pair as a key. */
 export const PAIR_LENGTH = 32;
 
-/** A slot: 64-bit integers at these offsets; times in ns of CLOCK_MONOTONIC, 0 for never. One cache line. */
+/**
+ * A slot: 64-bit integers at these offsets; times in ns of CLOCK_MONOTONIC, 0 for never. One cache line. The first
+ * unanswered packet is one as long as it is later than the last received, and so with the first unreplied: nobody
+ * clears these, hence no two processors can disagree about it.
+ */
 export const Slot = {
   lastSent: 0,
   lastReceived: 8,
@@ -114,13 +118,13 @@ export function accountingProgram(
     .jumpIf(R0, "==", 0, "out")
     .set(R7, R0).call(Helper.ktimeGetNs);
   if (direction === "egress") {
-    countInSlot(asm, Slot.lastSent, Slot.firstUnanswered, Slot.firstUnreplied, Slot.sentPackets, Slot.sentBytes);
+    countInSlot(asm, Slot.lastSent, Slot.firstUnanswered, Slot.lastReceived, Slot.sentPackets, Slot.sentBytes);
   } else {
     countInSlot(
       asm,
       Slot.lastReceived,
       Slot.firstUnreplied,
-      Slot.firstUnanswered,
+      Slot.lastSent,
       Slot.receivedPackets,
       Slot.receivedBytes,
     );
@@ -200,20 +204,19 @@ function countPackets(asm: BpfAssembler): void {
     .label("counted");
 }
 
-/** Writes the time R0 and the counts into the slot R7. Values that are right already are not written again. */
+/** Writes the time R0 and the counts into the slot R7. `first` is kept while nothing came the other way since. */
 function countInSlot(
   asm: BpfAssembler,
   last: number,
-  firstOfOurs: number,
-  firstOfTheirs: number,
+  first: number,
+  lastOtherWay: number,
   packets: number,
   bytes: number,
 ): void {
   asm.store("u64", R7, last, R0)
-    .load("u64", R1, R7, firstOfOurs).jumpIf(R1, "!=", 0, "not the first").store("u64", R7, firstOfOurs, R0)
+    .load("u64", R1, R7, first).load("u64", R2, R7, lastOtherWay).jumpIf(R1, ">", R2, "not the first")
+    .store("u64", R7, first, R0)
     .label("not the first")
-    .load("u64", R1, R7, firstOfTheirs).jumpIf(R1, "==", 0, "answered").store("u64", R7, firstOfTheirs, 0)
-    .label("answered")
     .atomicAdd("u64", R7, packets, R8).atomicAdd("u64", R7, bytes, R9);
 }
 

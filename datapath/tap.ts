@@ -11,7 +11,7 @@ import { Ancillary, type ClassicInstruction, ClassicOpcode, monotonicNow, Packet
 import { parseAddress } from "../wire/address.ts";
 import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import type { Activity, FlowObservation } from "../shim6/api.ts";
-import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, NEXT_HEADER_SHIM6 } from "./accounting.ts";
+import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, NEXT_HEADER_SHIM6, settle } from "./accounting.ts";
 import { FlowTable } from "./flow_table.ts";
 import { PairTable } from "./pair_table.ts";
 
@@ -164,7 +164,16 @@ export class TapAccounting implements Accounting {
     into.sentBytes = figures[base + SENT_BYTES];
     into.receivedPackets = figures[base + RECEIVED_PACKETS];
     into.receivedBytes = figures[base + RECEIVED_BYTES];
+    settle(into);
     return true;
+  }
+
+  note(id: number, lastSent: number, lastReceived: number): void {
+    const pair = this.#byId.get(id);
+    if (pair === undefined) return;
+    const figures = this.#figures, base = pair.entry * CONTEXT_FIGURES;
+    figures[base + LAST_SENT] = Math.max(figures[base + LAST_SENT], lastSent);
+    figures[base + LAST_RECEIVED] = Math.max(figures[base + LAST_RECEIVED], lastReceived);
   }
 
   flows(): FlowObservation[] {
@@ -202,10 +211,9 @@ export class TapAccounting implements Accounting {
       const figures = this.#figures, base = entry * CONTEXT_FIGURES;
       const last = ring.outgoing ? LAST_SENT : LAST_RECEIVED;
       const first = ring.outgoing ? FIRST_UNANSWERED : FIRST_UNREPLIED;
-      const otherFirst = ring.outgoing ? FIRST_UNREPLIED : FIRST_UNANSWERED;
-      figures[base + last] = ring.time;
-      if (figures[base + first] === 0) figures[base + first] = ring.time;
-      figures[base + otherFirst] = 0;
+      const lastOtherWay = ring.outgoing ? LAST_RECEIVED : LAST_SENT;
+      figures[base + last] = Math.max(figures[base + last], ring.time);
+      if (figures[base + first] <= figures[base + lastOtherWay]) figures[base + first] = ring.time;
       figures[base + (ring.outgoing ? SENT_PACKETS : RECEIVED_PACKETS)] += packets;
       figures[base + (ring.outgoing ? SENT_BYTES : RECEIVED_BYTES)] += bytes;
     } else if (ring.outgoing && this.#makesFlow(ring, local, peer)) {
