@@ -473,8 +473,9 @@ export class Agent implements ControlTarget {
         case "switch": {
           const context = this.#find(request.context);
           const pair = { local: canonicalAddress(request.local), peer: canonicalAddress(request.peer) };
-          this.#engine.switchPair(context.id, pair, now);
-          return `context ${context.id} now sends on ${pairText(pair)}`;
+          return this.#engine.switchPair(context.id, pair, now) === "switched"
+            ? `context ${context.id} now sends on ${pairText(pair)}`
+            : `context ${context.id} probes ${pairText(pair)} and moves there when the peer answers`;
         }
         case "policy":
           this.#engine.setPolicy(createPolicy(request.name));
@@ -512,16 +513,10 @@ export class Agent implements ControlTarget {
       if (context !== undefined) return context;
       throw new CommandError(`no context ${text}; shim6-agent contexts lists them`);
     }
-    const peer = canonicalAddress(text);
-    const matches = [...this.#engine.contexts()].filter((context) =>
-      context.ulid.peer === peer || context.peerLocators.some((locator) => locator.address === peer)
-    );
-    if (matches.length === 1) return matches[0];
-    throw new CommandError(
-      matches.length === 0
-        ? `no context with ${peer}; shim6-agent contexts lists them`
-        : `${matches.length} contexts with ${peer}: ${matches.map((context) => context.id).join(", ")}; name one`,
-    );
+    canonicalAddress(text); // so that what is no address is called so
+    const context = this.#engine.find(text);
+    if (context !== undefined) return context;
+    throw new CommandError(`no context, or more than one, with ${text}: name it by the number in shim6-agent contexts`);
   }
 
   #status(now: number): StatusReport {

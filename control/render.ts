@@ -126,6 +126,8 @@ export function eventText(event: LoggedEvent): string {
       return `probe received on ${pairText(event.pair)}, the peer is ${reapName(event.state)}`;
     case "switch":
       return `switch from ${pairText(event.from)} to ${pairText(event.to)}: ${event.cause}`;
+    case "switch-failed":
+      return `switch to ${pairText(event.pair)} failed: ${event.reason}`;
     case "recovered":
       return `recovered from ${event.cause} on ${pairText(event.pair)}: detection ${duration(event.detectionMs)}, ` +
         `exploration ${duration(event.explorationMs)}, ${event.probes} probes`;
