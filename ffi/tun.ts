@@ -70,3 +70,8 @@ export function openTun(name: string): Tun {
     throw error;
   }
 }
+
+/** Changes what the kernel leaves to the reader of a device: {@linkcode TunOffload} bits. Throws SystemError. */
+export function setTunOffloads(fd: number, offloads: number): void {
+  check(libc().ioctl_value(fd, TUNSETOFFLOAD, offloads), "TUNSETOFFLOAD");
+}
