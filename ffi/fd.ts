@@ -78,6 +78,16 @@ export class TimerFd {
 /** Events of poll(2). ERR and HUP are reported without being asked for. */
 export const PollEvent = { IN: 1, OUT: 4, ERR: 8, HUP: 16, NVAL: 32 } as const;
 
+const single = new Int32Array(stableBytes(8).buffer, 0, 2);
+const singleBytes = new Uint8Array(single.buffer, 0, 8);
+
+/** Blocks this thread until `events` occur on one descriptor. Returns those that did; 0 after `timeoutMs`. */
+export function waitFor(fd: number, events: number, timeoutMs: number): number {
+  single[0] = fd;
+  single[1] = events;
+  return libc().poll(singleBytes, 1, timeoutMs) > 0 ? single[1] >>> 16 : 0;
+}
+
 /** A set of descriptors to wait for. */
 export class PollSet {
   readonly #events = new Map<number, number>();

@@ -14,6 +14,7 @@ export * from "./fd.ts";
 export * from "./raw6.ts";
 export * from "./raw6_batch.ts";
 export * from "./tun.ts";
+export * from "./tun_io.ts";
 export * from "./capabilities.ts";
 export * from "./classic_filter.ts";
 export * from "./bpf.ts";

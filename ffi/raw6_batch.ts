@@ -31,6 +31,9 @@ const SOL_IPV6 = 41, IPV6_FLOWINFO = 11, IPV6_PKTINFO = 50, IPV6_HOPLIMIT = 52;
 const MSG_DONTWAIT = 0x40, MSG_TRUNC = 0x20;
 const DEFAULT_HOP_LIMIT = 64;
 
+/** Octets that are free before each slot of a receiver. */
+export const SLOT_LEAD = 64;
+
 /** Receives batches from the payload socket into slots. */
 export class PayloadReceiver {
   readonly #fd: number;
@@ -44,14 +47,15 @@ export class PayloadReceiver {
   readonly #headerBytes: Uint8Array<ArrayBuffer>;
 
   /**
-   * `slots` packets a batch, each of at most `slotLength` octets. Consecutive slots lie `slotLength` plus an odd number of cache lines apart, so that they do not share cache sets.
+   * `slots` packets a batch, each of at most `slotLength` octets. Slots lie an odd number of cache lines apart, so that
+   * their beginnings do not share cache sets; {@linkcode SLOT_LEAD} octets before each are free for the caller.
    */
   constructor(fd: number, memory: PacketMemory, slots: number, slotLength: number) {
     this.#fd = fd;
     this.#memory = memory;
     this.#slots = slots;
-    this.#stride = ((slotLength + 127) & ~127) + 64;
-    this.#firstSlot = memory.reserve(slots * this.#stride, 64);
+    this.#stride = ((slotLength + 127) & ~127) + SLOT_LEAD;
+    this.#firstSlot = memory.reserve(slots * this.#stride, 64) + SLOT_LEAD;
     this.#names = memory.reserve(slots * SOCKADDR_AREA, 64);
     this.#controls = memory.reserve(slots * CONTROL_AREA, 64);
     this.#headers = memory.reserve(slots * HEADER_LENGTH, 64) >> 2;

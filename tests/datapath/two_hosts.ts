@@ -44,7 +44,10 @@ export function twoHosts(links: number): TwoHosts {
     for (const host of hosts) {
       host.netlink.setLink(`eth${link}`, { up: true });
       const index = host.netlink.link(`eth${link}`)!.index;
-      host.netlink.addAddress(index, host.address(link), 64, { nodad: true });
+      host.netlink.addAddress(index, host.address(link), 128, { nodad: true, noPrefixRoute: true });
+      // Each address leaves by its own link only, as on a host with several providers.
+      const source = { address: host.address(link), length: 128 };
+      host.netlink.replaceRoute({ source, dev: index });
     }
   }
   return {

@@ -1,0 +1,469 @@
+/**
+ * The datapath that works everywhere: packets that must be translated or held are steered into a TUN device, and a
+ * Worker handles them (`tun_worker.ts`). This is the main thread's half: it owns the device, the sockets and the
+ * steering, tells the Worker by a ring in shared memory what to do, and never touches a packet.
+ *
+ * The order of changes keeps packets from falling between two chairs: the Worker is told before a pair is steered and
+ * before the steering ends, and it carries out what it was told before it handles a packet that came later.
+ */
+
+import {
+  closeFd,
+  createEventFd,
+  drainEventFd,
+  Errno,
+  errnoName,
+  monotonicNow,
+  Netlink,
+  openPayloadSocket,
+  openSender,
+  openTun,
+  type Sender,
+  signalEventFd,
+  SystemError,
+} from "deno-tun";
+import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import type { Activity, FlowObservation, LocalLocator, PathInstruction } from "../shim6/api.ts";
+import { type Address, formatAddress, parseAddress } from "../wire/address.ts";
+import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
+import type { ContextTag } from "../wire/message.ts";
+import { getTag } from "../wire/octets.ts";
+import { PAYLOAD_HEADER_LENGTH, writePayloadHeader } from "../wire/payload.ts";
+import { type Accounting, MAX_CONTEXTS, mergeActivity, noActivity, openAccounting } from "./accounting.ts";
+import type { Datapath, DatapathContext, DatapathCounters, DatapathNotice } from "./datapath.ts";
+import { SharedRing } from "./shared_ring.ts";
+import { Steering } from "./steering.ts";
+import {
+  ACTIVITY_FIELDS,
+  ActivityField,
+  Command,
+  COMMAND_BYTES,
+  COMMAND_CAPACITY,
+  CommandField,
+  COUNTERS,
+  Notice,
+  NOTICE_BYTES,
+  NOTICE_CAPACITY,
+  NoticeField,
+  PathFlag,
+  type TunWorkerInit,
+  WorkerState,
+} from "./tun_shared.ts";
+
+/** A learned path MTU is forgotten after so long, to find out whether the path has become wider (RFC 8201 §4). */
+const PATH_MTU_LIFETIME_MS = 10 * 60_000;
+const LARGEST_MTU = 65535;
+/** For a locator whose interface is not known. */
+const ETHERNET_MTU = 1500;
+const WORKER_START_MS = 10_000, WORKER_ANSWER_MS = 2_000;
+const DEFAULT_HOLD_BYTES = 16 << 20, DEFAULT_HOLD_SHARE = 256 << 10, DEFAULT_HOLD_MS = 10_000;
+
+/** How to open the datapath. */
+export interface TunDatapathOptions {
+  /** The module that calls `tunWorkerMain` when it runs as a Worker of the name `datapath`. */
+  readonly moduleUrl: string;
+  /** A socket to use; an own one when absent. */
+  readonly netlink?: Netlink;
+  /** Name of the device; `shim0` when absent. */
+  readonly deviceName?: string;
+  /** Ports whose flows are not reported. */
+  readonly excludedPorts: readonly number[];
+  /** This way of accounting or none. */
+  readonly accounting?: "ebpf" | "tap";
+  /** Octets held back in all (16 MiB) and for one context (256 KiB). */
+  readonly holdBytes?: number;
+  readonly holdShare?: number;
+  /** The age in ms at which the copy of a datagram is no longer worth sending. */
+  readonly holdMs?: number;
+}
+
+/** The Worker does not do its part. */
+export class DatapathError extends Error {
+  override name = "DatapathError";
+}
+
+interface ContextState {
+  readonly slot: number;
+  readonly context: DatapathContext;
+  path: PathInstruction | undefined;
+  /** MTU of the steering route; 0 while the pair is not steered. */
+  steeredMtu: number;
+  /** As last reported, see {@linkcode TunDatapath.readActivity}. */
+  firstUnanswered: number;
+  firstUnreplied: number;
+}
+
+/** Backend `tun`. Its methods must be called with the thread in the network namespace in which it was created. */
+export class TunDatapath implements Datapath {
+  readonly name = "tun";
+  /** Which way of accounting is in use. */
+  readonly accountingName: "ebpf" | "tap";
+  /** Why the better way of accounting is not; undefined when it is. */
+  readonly accountingReason: string | undefined;
+  readonly noticeFd: number;
+  readonly #netlink: Netlink;
+  readonly #ownsNetlink: boolean;
+  readonly #deviceIndex: number;
+  #deviceMtu = ETHERNET_MTU - PAYLOAD_HEADER_LENGTH;
+  readonly #steering: Steering;
+  readonly #accounting: Accounting;
+  readonly #worker: Worker;
+  readonly #fds: number[];
+  readonly #commandFd: number;
+  readonly #commands = new SharedRing(COMMAND_CAPACITY, COMMAND_BYTES);
+  readonly #commandView = new DataView(this.#commands.memory);
+  readonly #commandBytes = new Uint8Array(this.#commands.memory);
+  readonly #notices = new SharedRing(NOTICE_CAPACITY, NOTICE_BYTES);
+  readonly #noticeView = new DataView(this.#notices.memory);
+  readonly #activity = new Float64Array(new SharedArrayBuffer(MAX_CONTEXTS * ACTIVITY_FIELDS * 8));
+  readonly #counters = new Float64Array(new SharedArrayBuffer(COUNTERS.length * 8));
+  readonly #state = new Int32Array(new SharedArrayBuffer(4));
+  readonly #translated = noActivity();
+  readonly #contexts = new Map<number, ContextState>();
+  /** Used in turn, so that the numbers of a context that ended are not taken for those of the next one. */
+  readonly #freeSlots = Array.from({ length: MAX_CONTEXTS }, (_, slot) => slot);
+  readonly #senders = new Map<Address, Sender>();
+  /** MTU of each locator's interface. */
+  #linkMtu = new Map<Address, number>();
+  #locators: readonly LocalLocator[] = [];
+  readonly #pathMtu = new Map<string, { readonly mtu: number; readonly until: number }>();
+  #closed = false;
+
+  /**
+   * Creates the device and starts the Worker. What a killed agent left behind is removed first.
+   * Throws SystemError (EPERM without CAP_NET_ADMIN and CAP_NET_RAW, ENOENT without /dev/net/tun) or DatapathError.
+   */
+  constructor(options: TunDatapathOptions) {
+    const undo: (() => void)[] = [];
+    const made = <T>(value: T, remove: (value: T) => void): T => {
+      undo.push(() => remove(value));
+      return value;
+    };
+    try {
+      this.#ownsNetlink = options.netlink === undefined;
+      this.#netlink = options.netlink ?? made(new Netlink(), (netlink) => netlink.close());
+      const deviceName = options.deviceName ?? "shim0";
+      Steering.removeLeftovers(this.#netlink, deviceName);
+      const tun = made(openTun(deviceName), ({ fd }) => closeFd(fd));
+      this.#deviceIndex = tun.index;
+      this.#netlink.setLink(tun.index, { mtu: this.#deviceMtu, ownAddresses: false });
+      this.#netlink.setLink(tun.index, { up: true });
+      this.#steering = made(new Steering(this.#netlink, tun.index), (steering) => steering.close());
+      this.#accounting = made(
+        openAccounting({ excludedPorts: options.excludedPorts, force: options.accounting }),
+        (accounting) => accounting.close(),
+      );
+      this.accountingName = this.#accounting.name;
+      this.accountingReason = this.#accounting.reason || undefined;
+      const payloadFd = made(openPayloadSocket(), closeFd);
+      this.#commandFd = made(createEventFd(), closeFd);
+      this.noticeFd = made(createEventFd(), closeFd);
+      this.#fds = [tun.fd, payloadFd, this.#commandFd, this.noticeFd];
+      this.#worker = made(
+        new Worker(options.moduleUrl, { type: "module", name: "datapath" }),
+        (worker) => worker.terminate(),
+      );
+      const init: TunWorkerInit = {
+        tunFd: tun.fd,
+        payloadFd,
+        commandFd: this.#commandFd,
+        noticeFd: this.noticeFd,
+        commands: this.#commands.memory,
+        notices: this.#notices.memory,
+        activity: this.#activity.buffer,
+        counters: this.#counters.buffer,
+        state: this.#state.buffer,
+        contexts: MAX_CONTEXTS,
+        holdBytes: options.holdBytes ?? DEFAULT_HOLD_BYTES,
+        holdShare: options.holdShare ?? DEFAULT_HOLD_SHARE,
+        holdDatagramMs: options.holdMs ?? DEFAULT_HOLD_MS,
+        seed: crypto.getRandomValues(new Uint32Array(1))[0],
+      };
+      this.#worker.postMessage(init);
+      Atomics.wait(this.#state, 0, WorkerState.STARTING, WORKER_START_MS);
+      this.#checkWorker();
+    } catch (error) {
+      for (const step of undo.reverse()) step();
+      throw error;
+    }
+  }
+
+  #checkWorker(): void {
+    const state = Atomics.load(this.#state, 0);
+    if (state !== WorkerState.RUNNING) {
+      throw new DatapathError(`the packet loop ${state === WorkerState.STARTING ? "does not start" : "has ended"}`);
+    }
+  }
+
+  /** Writes a command, with `fill` for all but its kind, and wakes the Worker. Waits while the ring is full. */
+  #command(kind: number, fill: (view: DataView, at: number) => void): void {
+    let at = this.#commands.writeOffset();
+    if (at < 0) {
+      signalEventFd(this.#commandFd);
+      if (!this.#commands.waitForReader(this.#commands.capacity - 1, WORKER_ANSWER_MS)) {
+        throw new DatapathError("the packet loop does not answer");
+      }
+      at = this.#commands.writeOffset();
+    }
+    this.#commandView.setInt32(at + CommandField.KIND, kind, true);
+    fill(this.#commandView, at);
+    this.#commands.commit();
+    signalEventFd(this.#commandFd);
+  }
+
+  #putAddress(at: number, address: Address): void {
+    this.#commandBytes.set(parseAddress(address), at);
+  }
+
+  /** Writes the octets that a tag has in a payload header, P bit included. */
+  #putTag(at: number, tag: ContextTag): void {
+    const header = new Uint8Array(PAYLOAD_HEADER_LENGTH);
+    writePayloadHeader(header, 0, 0, tag);
+    this.#commandBytes.set(header.subarray(2), at);
+  }
+
+  setLocators(locators: readonly LocalLocator[]): void {
+    this.#locators = locators;
+    const replaced = new Set<Sender>();
+    const wanted = new Map(locators.map((locator) => [locator.address, locator]));
+    for (const [address, sender] of this.#senders) {
+      if (wanted.get(address)?.interfaceName === sender.interfaceName) continue;
+      this.#senders.delete(address);
+      replaced.add(sender);
+    }
+    this.#readLinkMtus();
+    this.#setDeviceMtu();
+    for (const { address, interfaceName } of locators) {
+      if (this.#senders.has(address)) continue;
+      let sender: Sender;
+      try {
+        sender = openSender(address, interfaceName);
+      } catch (error) {
+        // The interface went away meanwhile; the next change of locators tells.
+        if (error instanceof SystemError && error.errno === Errno.ENODEV) continue;
+        throw error;
+      }
+      this.#senders.set(address, sender);
+      this.#command(Command.ADD_SENDER, (view, at) => {
+        view.setInt32(at + CommandField.SENDER, sender.fd, true);
+        view.setInt32(at + CommandField.MTU, this.#linkMtu.get(address) ?? ETHERNET_MTU, true);
+        this.#putAddress(at + CommandField.LOCATOR_LOCAL, address);
+      });
+    }
+    for (const state of this.#contexts.values()) {
+      if (state.path !== undefined) this.#applyPath(state, state.path, false);
+    }
+    // Only now, when no path names them any more; the Worker closes them.
+    for (const { fd } of replaced) {
+      this.#command(Command.REMOVE_SENDER, (view, at) => view.setInt32(at + CommandField.SENDER, fd, true));
+    }
+    this.#accounting.setInterfaces([...new Set(locators.map((locator) => locator.interfaceIndex))]);
+  }
+
+  #readLinkMtus(): void {
+    const byIndex = new Map(this.#netlink.links().map((link) => [link.index, Math.min(link.mtu, LARGEST_MTU)]));
+    this.#linkMtu = new Map(
+      this.#locators.map(({ address, interfaceIndex }) => [address, byIndex.get(interfaceIndex) ?? ETHERNET_MTU]),
+    );
+  }
+
+  /** The device takes what the widest path carries; the routes say what each path carries. */
+  #setDeviceMtu(): void {
+    const mtu = Math.max(IPV6_MIN_MTU, ...this.#linkMtu.values()) - PAYLOAD_HEADER_LENGTH;
+    if (mtu === this.#deviceMtu || mtu < IPV6_MIN_MTU) return;
+    this.#netlink.setLink(this.#deviceIndex, { mtu });
+    this.#deviceMtu = mtu;
+  }
+
+  #mtuOf(pair: LocatorPair): number {
+    const link = this.#linkMtu.get(pair.local) ?? ETHERNET_MTU;
+    return Math.max(IPV6_MIN_MTU, Math.min(link, this.#pathMtu.get(pairKey(pair))?.mtu ?? LARGEST_MTU));
+  }
+
+  addContext(context: DatapathContext): void {
+    if (this.#contexts.has(context.id)) return;
+    const slot = this.#freeSlots.shift();
+    if (slot === undefined) throw new RangeError(`more than ${MAX_CONTEXTS} contexts`);
+    this.#accounting.add(context.id, context.ulid);
+    this.#command(Command.ADD, (view, at) => {
+      view.setInt32(at + CommandField.SLOT, slot, true);
+      this.#putAddress(at + CommandField.ULID_LOCAL, context.ulid.local);
+      this.#putAddress(at + CommandField.ULID_PEER, context.ulid.peer);
+      this.#putTag(at + CommandField.LOCAL_TAG, context.localTag);
+      this.#putTag(at + CommandField.PEER_TAG, context.peerTag);
+    });
+    this.#contexts.set(context.id, {
+      slot,
+      context,
+      path: undefined,
+      steeredMtu: 0,
+      firstUnanswered: 0,
+      firstUnreplied: 0,
+    });
+    this.#steering.addUlid(context.ulid.local);
+  }
+
+  retag(id: number, localTag: ContextTag, peerTag: ContextTag): void {
+    const state = this.#contexts.get(id);
+    if (state === undefined) return;
+    this.#command(Command.RETAG, (view, at) => {
+      view.setInt32(at + CommandField.SLOT, state.slot, true);
+      this.#putTag(at + CommandField.LOCAL_TAG, localTag);
+      this.#putTag(at + CommandField.PEER_TAG, peerTag);
+    });
+  }
+
+  removeContext(id: number): void {
+    const state = this.#contexts.get(id);
+    if (state === undefined) return;
+    this.#contexts.delete(id);
+    const { ulid } = state.context;
+    if (state.steeredMtu !== 0) this.#steering.unsteer(ulid);
+    this.#command(Command.REMOVE, (view, at) => view.setInt32(at + CommandField.SLOT, state.slot, true));
+    this.#freeSlots.push(state.slot);
+    this.#accounting.remove(id);
+    this.#steering.removeUlid(ulid.local);
+  }
+
+  setPath(id: number, path: PathInstruction): void {
+    const state = this.#contexts.get(id);
+    if (state === undefined) return;
+    this.#applyPath(state, path, path.release);
+    state.path = path;
+  }
+
+  #applyPath(state: ContextState, path: PathInstruction, release: boolean): void {
+    const { ulid, id } = state.context;
+    const translate = pairKey(path.pair) !== pairKey(ulid);
+    const mtu = this.#mtuOf(path.pair);
+    this.#command(Command.PATH, (view, at) => {
+      view.setInt32(at + CommandField.SLOT, state.slot, true);
+      view.setInt32(at + CommandField.SENDER, this.#senders.get(path.pair.local)?.fd ?? -1, true);
+      view.setInt32(at + CommandField.MTU, mtu, true);
+      const flags = (translate ? PathFlag.TRANSLATE : 0) | (path.hold ? PathFlag.HOLD : 0) |
+        (release ? PathFlag.RELEASE : 0);
+      view.setInt32(at + CommandField.FLAGS, flags, true);
+      this.#putAddress(at + CommandField.LOCATOR_LOCAL, path.pair.local);
+      this.#putAddress(at + CommandField.LOCATOR_PEER, path.pair.peer);
+      const heard = release && this.#accounting.read(id, this.#translated) ? this.#translated.lastReceived : 0;
+      view.setFloat64(at + CommandField.LAST_HEARD, heard, true);
+    });
+    this.#steer(state, translate || path.hold ? mtu : 0);
+  }
+
+  /** Steers a context's ULID pair for a path of this MTU; 0 gives it back to the kernel. */
+  #steer(state: ContextState, mtu: number): void {
+    const steered = mtu === 0 ? 0 : Math.max(IPV6_MIN_MTU, mtu - PAYLOAD_HEADER_LENGTH);
+    if (steered === state.steeredMtu) return;
+    if (steered === 0) this.#steering.unsteer(state.context.ulid);
+    else this.#steering.steer(state.context.ulid, steered);
+    state.steeredMtu = steered;
+  }
+
+  readActivity(id: number, into: Activity): boolean {
+    const state = this.#contexts.get(id);
+    if (state === undefined) return false;
+    if (!this.#accounting.read(id, into)) Object.assign(into, noActivity());
+    const values = this.#activity, at = state.slot * ACTIVITY_FIELDS, translated = this.#translated;
+    translated.lastSent = values[at + ActivityField.LAST_SENT];
+    translated.lastReceived = values[at + ActivityField.LAST_RECEIVED];
+    translated.firstUnanswered = values[at + ActivityField.FIRST_UNANSWERED];
+    translated.firstUnreplied = values[at + ActivityField.FIRST_UNREPLIED];
+    translated.sentPackets = values[at + ActivityField.SENT_PACKETS];
+    translated.sentBytes = values[at + ActivityField.SENT_BYTES];
+    translated.receivedPackets = values[at + ActivityField.RECEIVED_PACKETS];
+    translated.receivedBytes = values[at + ActivityField.RECEIVED_BYTES];
+    mergeActivity(into, translated);
+    // When packets leave by one way and answers come by the other, neither way knows since when an answer is awaited,
+    // and the merge can only name the last packet. What it named first stays true until an answer comes.
+    if (state.firstUnanswered > into.lastReceived && state.firstUnanswered < into.firstUnanswered) {
+      into.firstUnanswered = state.firstUnanswered;
+    }
+    if (state.firstUnreplied > into.lastSent && state.firstUnreplied < into.firstUnreplied) {
+      into.firstUnreplied = state.firstUnreplied;
+    }
+    state.firstUnanswered = into.firstUnanswered;
+    state.firstUnreplied = into.firstUnreplied;
+    return true;
+  }
+
+  readFlows(): FlowObservation[] {
+    return this.#accounting.flows();
+  }
+
+  /** Throws DatapathError, and lets the leases lapse, when the packet loop has ended. */
+  renewLeases(): void {
+    this.#checkWorker();
+    this.#steering.renew();
+    const now = monotonicNow();
+    for (const [key, { until }] of this.#pathMtu) {
+      if (until > now) continue;
+      this.#pathMtu.delete(key);
+      this.#refreshMtu(key);
+    }
+  }
+
+  nextNotice(): DatapathNotice | undefined {
+    let at = this.#notices.readOffset();
+    if (at < 0) {
+      drainEventFd(this.noticeFd);
+      at = this.#notices.readOffset();
+      if (at < 0) return undefined;
+    }
+    const octets = new Uint8Array(this.#notices.memory).slice(at, at + NOTICE_BYTES);
+    const kind = this.#noticeView.getInt32(at + NoticeField.KIND, true);
+    const errno = this.#noticeView.getInt32(at + NoticeField.ERRNO, true);
+    this.#notices.release();
+    const local = formatAddress(octets, NoticeField.LOCAL), peer = formatAddress(octets, NoticeField.PEER);
+    const pair = { local, peer };
+    switch (kind) {
+      case Notice.UNKNOWN_TAG:
+        return { type: "unknown-tag", tag: getTag(octets, NoticeField.TAG), source: peer, destination: local };
+      case Notice.DEVICE_MTU:
+        this.#readLinkMtus();
+        this.#refreshMtu(pairKey(pair));
+        return { type: "packet-too-big", pair, mtu: this.#mtuOf(pair) };
+      default:
+        return { type: "send-failed", pair, code: errnoName(errno) };
+    }
+  }
+
+  setPathMtu(pair: LocatorPair, mtu: number): void {
+    const usable = Math.max(mtu, IPV6_MIN_MTU); // a path must carry as much; less is not to be believed (RFC 8201 §4)
+    if (usable >= this.#mtuOf(pair)) return;
+    this.#pathMtu.set(pairKey(pair), { mtu: usable, until: monotonicNow() + PATH_MTU_LIFETIME_MS });
+    this.#refreshMtu(pairKey(pair));
+  }
+
+  /** Tells the Worker and the steering routes the MTU of a pair. */
+  #refreshMtu(key: string): void {
+    for (const state of this.#contexts.values()) {
+      if (state.path === undefined || pairKey(state.path.pair) !== key) continue;
+      const mtu = this.#mtuOf(state.path.pair);
+      this.#command(Command.MTU, (view, at) => {
+        view.setInt32(at + CommandField.SLOT, state.slot, true);
+        view.setInt32(at + CommandField.MTU, mtu, true);
+      });
+      if (state.steeredMtu !== 0) this.#steer(state, mtu);
+    }
+  }
+
+  counters(): DatapathCounters {
+    return Object.fromEntries(COUNTERS.map((name, i) => [name, this.#counters[i]]));
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#steering.close();
+    this.#accounting.close();
+    if (Atomics.load(this.#state, 0) === WorkerState.RUNNING) {
+      this.#command(Command.STOP, () => {});
+      Atomics.wait(this.#state, 0, WorkerState.RUNNING, WORKER_ANSWER_MS);
+    }
+    this.#worker.terminate();
+    for (const sender of this.#senders.values()) sender.close();
+    for (const fd of this.#fds) closeFd(fd);
+    if (this.#ownsNetlink) this.#netlink.close();
+  }
+}
