@@ -166,6 +166,9 @@ Deno.test({
     const [a, b] = [hosts.a.address(1), hosts.b.address(1)];
     const elsewhere = "fd00:9::1", nowhere = "fd00:8::1";
     const index = hosts.a.netlink.link("eth1")!.index;
+    for (const { netlink } of [hosts.a, hosts.b]) {
+      netlink.replaceRoute({ destination: { address: "fd00:1::", length: 64 }, dev: netlink.link("eth1")!.index });
+    }
     hosts.a.netlink.replaceRoute({ destination: { address: "fd00:9::", length: 64 }, via: b, dev: index });
     hosts.a.netlink.replaceRoute({ destination: { address: "fd00:8::", length: 64 }, via: b, dev: index });
     // B is a router whose next link to fd00:9::/64 is narrow.
