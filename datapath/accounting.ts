@@ -52,13 +52,6 @@ export interface Accounting {
   read(id: number, into: Activity): boolean;
 
   /**
-   * Tells when the context last sent and received payload by another path (monotonic ms, 0 for never). Without this,
-   * what is sent here and answered there would look unanswered since its very first packet. Earlier times than those
-   * known are ignored.
-   */
-  note(id: number, lastSent: number, lastReceived: number): void;
-
-  /**
    * Address pairs without context that sent payload since the last call. ICMPv6, Shim6 and the excluded ports do not
    * make a flow. On a router `tap` also reports what it forwards: `local` need not be an address of this host.
    */
@@ -117,8 +110,9 @@ export function settle(activity: Activity): void {
 }
 
 /**
- * Adds to `into` the activity of the same context on another path, e.g. what was translated. Both sides must have been
- * told of each other's times, as by {@linkcode Accounting.note}.
+ * Adds to `into` the activity of the same context on another path, e.g. what was translated. When packets leave by one
+ * path and are answered by the other, neither knows which one was the first: then it is the last, as in
+ * {@linkcode settle}, and the caller should keep to what was named before.
  */
 export function mergeActivity(into: Activity, other: Readonly<Activity>): void {
   into.lastSent = Math.max(into.lastSent, other.lastSent);

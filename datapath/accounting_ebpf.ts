@@ -167,21 +167,6 @@ export class EbpfAccounting implements Accounting {
     return true;
   }
 
-  note(id: number, lastSent: number, lastReceived: number): void {
-    const pair = this.#byId.get(id);
-    if (pair === undefined) return;
-    this.#raise(pair.slot * SLOT_LENGTH + Slot.lastSent, lastSent);
-    this.#raise(pair.slot * SLOT_LENGTH + Slot.lastReceived, lastReceived);
-  }
-
-  /** Sets a time if it is later. A program that writes at the same moment knows a still later one, and wins. */
-  #raise(offset: number, time: number): void {
-    if (time <= milliseconds(this.#words, offset / 4)) return;
-    const times = new BigUint64Array(this.#words.buffer);
-    const known = Atomics.load(times, offset / 8), noted = BigInt(Math.floor(time * 1e6));
-    if (noted > known) Atomics.compareExchange(times, offset / 8, known, noted);
-  }
-
   flows(): FlowObservation[] {
     const since = this.#flowsReadAt - FLOW_OVERLAP;
     this.#flowsReadAt = monotonicNow();

@@ -168,14 +168,6 @@ export class TapAccounting implements Accounting {
     return true;
   }
 
-  note(id: number, lastSent: number, lastReceived: number): void {
-    const pair = this.#byId.get(id);
-    if (pair === undefined) return;
-    const figures = this.#figures, base = pair.entry * CONTEXT_FIGURES;
-    figures[base + LAST_SENT] = Math.max(figures[base + LAST_SENT], lastSent);
-    figures[base + LAST_RECEIVED] = Math.max(figures[base + LAST_RECEIVED], lastReceived);
-  }
-
   flows(): FlowObservation[] {
     this.#drainIfDue();
     return this.#flows.report();

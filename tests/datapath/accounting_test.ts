@@ -143,36 +143,6 @@ conform("an answer is outstanding since the first packet after the peer's last w
   assertGreaterOrEqual(activity.firstUnanswered, again);
 });
 
-conform("what is answered by another path is not unanswered here, and the other way round", (bed) => {
-  using ours = new Datagrams(bed.a, bed.ulid.local, 5000);
-  using theirs = new Datagrams(bed.b, bed.ulid.peer, 6000);
-  bed.accounting.add(1, bed.ulid);
-  ours.send(theirs, 10);
-  bed.read(1, (a) => a.sentPackets === 1);
-  pause(2);
-  const answered = monotonicNow();
-  bed.accounting.note(1, 0, answered);
-  let activity = bed.read(1);
-  assertEquals([activity.firstUnanswered, activity.receivedPackets], [0, 0]);
-  assert(Math.abs(activity.lastReceived - answered) < 0.001);
-  pause(2);
-  ours.send(theirs, 10);
-  activity = bed.read(1, (a) => a.sentPackets === 2);
-  const first = activity.firstUnanswered;
-  assertGreater(first, answered);
-  pause(2);
-  ours.send(theirs, 10);
-  assertEquals(bed.read(1, (a) => a.sentPackets === 3).firstUnanswered, first);
-  bed.accounting.note(1, answered, answered); // old news
-  assertEquals(bed.read(1).firstUnanswered, first);
-
-  theirs.send(ours, 10);
-  assertGreater(bed.read(1, (a) => a.receivedPackets === 1).firstUnreplied, first);
-  bed.accounting.note(1, monotonicNow(), 0);
-  assertEquals(bed.read(1).firstUnreplied, 0);
-  bed.accounting.note(2, 1, 1); // no such context
-});
-
 conform("Shim6 packets do not count, and neither does Neighbor Discovery", (bed) => {
   using ours = new Datagrams(bed.a, bed.ulid.local, 5000);
   using theirs = new Datagrams(bed.b, bed.ulid.peer, 6000);
