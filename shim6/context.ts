@@ -75,7 +75,7 @@ export class Context implements PairSource, Timed {
   /** Known in ESTABLISHED and I2BIS-SENT, and in I2-SENT after an I2 of the peer. */
   peerTag: ContextTag | undefined = undefined;
   peer: PeerLocators | undefined = undefined;
-  /** REAP; exists in ESTABLISHED and I2BIS-SENT. */
+  /** REAP. Exists in ESTABLISHED and I2BIS-SENT, but not while nothing is going on: `Failover` makes it when needed. */
   machine: ReapMachine | undefined = undefined;
   exchange: Exchange | undefined = undefined;
   update: OutstandingUpdate | undefined = undefined;
@@ -87,7 +87,7 @@ export class Context implements PairSource, Timed {
   keepaliveTimeout = 0;
   /** The pair on which payload leaves. */
   current: LocatorPair;
-  /** When `current` was chosen. */
+  /** When `current` was chosen, in whole ms: a small integer costs no heap object, and there are many contexts. */
   since: number;
   /** What the datapath was told: the pair, and whether to hold copies. */
   toldPair: LocatorPair;
@@ -95,7 +95,7 @@ export class Context implements PairSource, Timed {
   /** A negative cache entry ends then; an ESTABLISHED context whose peer lost its agent is left alone until then. */
   quietUntil = 0;
   /** The last answer to an ICMPv6 hint. */
-  hintedAt = -Infinity;
+  hintedAt = 0;
   switches = 0;
   probesSent = 0;
   keepalivesSent = 0;
@@ -113,7 +113,7 @@ export class Context implements PairSource, Timed {
   ) {
     this.current = ulid;
     this.toldPair = ulid;
-    this.since = now;
+    this.since = Math.floor(now);
   }
 
   /** Only in these states may payload be rewritten (RFC 5533 §11). */

@@ -260,8 +260,9 @@ export class Core implements ContextHost {
       context.update?.deadline ?? Infinity,
       context.trial?.deadline ?? Infinity,
     );
-    if (context.machine !== undefined) {
-      at = Math.min(at, this.idleAt(context), Math.max(context.machine.nextDeadline(), context.quietUntil));
+    if (context.isEstablished) {
+      const reapAt = context.machine?.nextDeadline() ?? Infinity;
+      at = Math.min(at, this.idleAt(context), Math.max(reapAt, context.quietUntil));
     }
     this.deadlines.set(context, at);
   }

@@ -164,7 +164,7 @@ export class Engine {
   /** Carries out what is due at `now`. */
   handleTimeout(now: number): void {
     for (const context of this.#core.deadlines.allDue(now)) {
-      if (context.machine !== undefined && now >= this.#core.idleAt(context)) {
+      if (context.isEstablished && now >= this.#core.idleAt(context)) {
         this.#core.remove(context, "idle", now);
         continue;
       }
@@ -370,7 +370,7 @@ export class Engine {
   #established(id: number): Context {
     const context = this.#core.table.byId(id);
     if (context === undefined) throw new EngineError("no-context", `no context ${id}`);
-    if (context.machine === undefined) {
+    if (!context.isEstablished) {
       throw new EngineError("not-established", `context ${id} is ${context.state}, not ESTABLISHED`);
     }
     return context;

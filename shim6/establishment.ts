@@ -34,7 +34,7 @@ import { Context, type Exchange } from "./context.ts";
 import type { Core, Received } from "./core.ts";
 import { EngineError } from "./errors.ts";
 import type { Failover } from "./failover.ts";
-import { PeerLocators } from "./peer_locators.ts";
+import { compact, PeerLocators } from "./peer_locators.ts";
 import { updateIfNeeded } from "./updates.ts";
 import { VALIDATOR_LENGTH } from "./validator.ts";
 
@@ -268,7 +268,7 @@ export class Establishment {
     const context = new Context(
       this.#core,
       table.newId(),
-      { local, peer: ulid.peer },
+      { local, peer: compact(ulid.peer) },
       fii,
       table.newLocalTag(),
       this.#core.local,

@@ -32,19 +32,19 @@ export class Failover {
     context.current = samePair(pair, ulid) || !peer!.isVerified(pair.peer) ? ulid : pair;
     context.toldPair = ulid;
     context.toldHold = false;
-    context.since = now;
+    context.since = Math.floor(now);
     peer!.prove(pair.peer);
-    context.machine = new ReapMachine(this.#core.reap, context, context.current);
+    const machine = this.#machineOf(context);
     const { id, localTag, fii } = context;
     this.#core.emit({ type: "context-added", id, ulid, localTag, peerTag: context.peerTag!, fii });
-    context.machine.handlePayloadReceived(now);
-    if (!context.isCandidate(context.current)) context.machine.handlePairsChanged(now, "peer-locators");
+    machine.handlePayloadReceived(now);
+    if (!context.isCandidate(context.current)) machine.handlePairsChanged(now, "peer-locators");
     this.#settle(context, now);
   }
 
   /** The context is ESTABLISHED no more: its payload goes as if there were none. */
   end(context: Context): void {
-    if (context.machine === undefined) return;
+    if (!context.isEstablished) return;
     context.machine = undefined;
     context.suspicion = undefined;
     context.doubt = undefined;
@@ -57,26 +57,27 @@ export class Failover {
 
   /** A Shim6 control message other than Keepalive and Probe was received (RFC 5534 §6.1). */
   payloadReceived(context: Context, now: number): void {
-    if (context.machine === undefined) return;
-    context.machine.handlePayloadReceived(now);
+    if (!context.isEstablished) return;
+    this.#machineOf(context).handlePayloadReceived(now);
     this.#settle(context, now);
   }
 
   /** A Shim6 control message other than Keepalive and Probe was sent (RFC 5534 §6.2). */
   payloadSent(context: Context, now: number): void {
-    if (context.machine === undefined || this.#isQuiet(context, now)) return;
-    context.machine.handlePayloadSent(now);
+    if (!context.isEstablished || this.#isQuiet(context, now)) return;
+    this.#machineOf(context).handlePayloadSent(now);
     this.#settle(context, now);
   }
 
   /** What the datapath counted since the last poll: events in the order of their times. */
   handleActivity(context: Context, activity: Readonly<Activity>, now: number): void {
-    const { machine, id } = context;
+    const { id } = context;
     const table = this.#core.activity;
     const sentBefore = table.lastSent(id), receivedBefore = table.lastReceived(id);
     const { lastSent, lastReceived, firstUnanswered, firstUnreplied } = activity;
     table.set(id, activity);
-    if (machine === undefined || this.#isQuiet(context, now)) return;
+    if (!context.isEstablished || this.#isQuiet(context, now)) return;
+    const machine = this.#machineOf(context);
     const hasSent = lastSent > sentBefore, hasReceived = lastReceived > receivedBefore;
     if (hasReceived) this.#learn(context, activity, hasSent);
     if (firstUnanswered > 0) { // the last word was ours
@@ -100,7 +101,7 @@ export class Failover {
       context.suspicion ??= new Suspicion();
       context.suspicion.answered("keepalive", since, this.#core.activity.lastSent(context.id), now);
     }
-    context.machine!.handleKeepalive(now);
+    this.#machineOf(context).handleKeepalive(now);
     this.#settle(context, now);
   }
 
@@ -110,7 +111,7 @@ export class Failover {
     const pair = { local: destination, peer: source };
     this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
     this.#readTrial(context, message.received, now);
-    context.machine!.handleProbe(message, source, destination, now);
+    this.#machineOf(context).handleProbe(message, source, destination, now);
     this.#settle(context, now);
   }
 
@@ -123,8 +124,9 @@ export class Failover {
 
   /** The peer's list or preferences are others than before (RFC 5533 §10.4). */
   peerLocatorsChanged(context: Context, now: number): void {
-    const { machine, peer } = context;
-    if (machine === undefined) return;
+    const { peer } = context;
+    if (!context.isEstablished) return;
+    const machine = this.#machineOf(context);
     machine.handlePairsChanged(now, "peer-locators");
     const isBroken = (address: Address) => peer!.isBroken(peer!.addresses.indexOf(address));
     if (isBroken(machine.current.peer) && !isBroken(context.pairs()[0].peer)) {
@@ -135,8 +137,8 @@ export class Failover {
 
   /** Our locators changed. `cause`: what happened to the local locator in use, if anything. */
   localLocatorsChanged(context: Context, cause: FailureCause | undefined, now: number): void {
-    const { machine } = context;
-    if (machine === undefined || this.#isQuiet(context, now)) return;
+    if (!context.isEstablished || this.#isQuiet(context, now)) return;
+    const machine = this.#machineOf(context);
     machine.handlePairsChanged(now, cause ?? "address-gone");
     if (cause !== undefined && context.pairs().some((pair) => pair.local !== context.current.local)) {
       machine.handleFailure(cause, now);
@@ -156,11 +158,11 @@ export class Failover {
    * exploration only when payload is unanswered as well.
    */
   handleHint(context: Context, pair: LocatorPair, now: number): void {
-    if (context.machine === undefined || !samePair(pair, context.current)) return;
+    if (!context.isEstablished || !samePair(pair, context.current)) return;
     if (this.#core.activity.unansweredSince(context.id) === 0) return;
-    if (now - context.hintedAt < ICMP_HINT_INTERVAL) return;
+    if (context.hintedAt > 0 && now - context.hintedAt < ICMP_HINT_INTERVAL) return;
     context.hintedAt = now;
-    context.machine.handleFailure("icmp", now);
+    this.#machineOf(context).handleFailure("icmp", now);
     this.#settle(context, now);
   }
 
@@ -170,14 +172,13 @@ export class Failover {
    * I1, R1bis or I2bis; if it does not come back, REAP asks again when the time is over.
    */
   goQuiet(context: Context, now: number): void {
-    if (context.machine === undefined) return;
-    const from = context.current, state = context.machine.state;
+    if (!context.isEstablished) return;
+    const from = context.current, state = context.machine?.state ?? ReapState.Operational;
     context.quietUntil = now + QUIET_TIME;
     context.trial = undefined;
     context.suspicion = undefined;
     context.current = context.ulid;
-    context.machine = new ReapMachine(this.#core.reap, context, context.ulid);
-    if (context.keepaliveTimeout > 0) context.machine.adoptKeepaliveTimeout(context.keepaliveTimeout * 1_000);
+    context.machine = undefined;
     this.#core.activity.setUnansweredSince(context.id, 0);
     if (state !== ReapState.Operational) {
       this.#core.event(context, { kind: "reap", from: state, to: ReapState.Operational, cause: "icmp" }, now);
@@ -193,7 +194,7 @@ export class Failover {
 
   /** Starts an exploration at the operator's wish. */
   explore(context: Context, now: number): void {
-    context.machine!.handleFailure("operator", now);
+    this.#machineOf(context).handleFailure("operator", now);
     this.#settle(context, now);
   }
 
@@ -229,6 +230,15 @@ export class Failover {
     this.#settle(context, now);
   }
 
+  /** The machine of a context, made anew when nothing was going on. */
+  #machineOf(context: Context): ReapMachine {
+    if (context.machine === undefined) {
+      context.machine = new ReapMachine(this.#core.reap, context, context.current);
+      context.machine.adoptKeepaliveTimeout(context.keepaliveTimeout * 1_000);
+    }
+    return context.machine;
+  }
+
   #isQuiet(context: Context, now: number): boolean {
     return now < context.quietUntil;
   }
@@ -260,13 +270,17 @@ export class Failover {
 
   /** Carries out what the machine wants; to be called after every call to it. */
   #settle(context: Context, now: number): void {
-    const machine = context.machine!;
-    for (let effect = machine.nextEffect(); effect !== undefined; effect = machine.nextEffect()) {
+    const { machine } = context;
+    for (let effect = machine?.nextEffect(); effect !== undefined; effect = machine?.nextEffect()) {
       this.#perform(context, effect, now);
     }
     const since = this.#core.activity.unansweredSince(context.id);
-    if (since > 0 && machine.lastHeard >= since) this.#core.activity.setUnansweredSince(context.id, 0);
+    if (since > 0 && machine !== undefined && machine.lastHeard >= since) {
+      this.#core.activity.setUnansweredSince(context.id, 0);
+    }
     this.#tellPath(context);
+    // A machine at rest knows nothing that could not be had again, and most contexts are at rest most of the time.
+    if (machine?.state === ReapState.Operational && machine.nextDeadline() === Infinity) context.machine = undefined;
     this.#core.reschedule(context);
   }
 
@@ -306,7 +320,7 @@ export class Failover {
 
   #switched(context: Context, from: LocatorPair, cause: FailureCause, now: number): void {
     context.switches++;
-    context.since = now;
+    context.since = Math.floor(now);
     this.#core.event(context, { kind: "switch", from, to: context.current, cause }, now);
   }
 
@@ -382,7 +396,7 @@ export class Failover {
 
   #switchByHand(context: Context, pair: LocatorPair, now: number): void {
     const from = context.current;
-    context.machine!.switchTo(pair, now);
+    context.machine?.switchTo(pair, now);
     context.current = pair;
     if (!samePair(from, pair)) this.#switched(context, from, "operator", now);
     this.#settle(context, now);
