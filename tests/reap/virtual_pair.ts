@@ -2,7 +2,7 @@
 
 import { MessageType, type Probe, ReapState } from "../../wire/message.ts";
 import { PathBook } from "../../policies/path_book.ts";
-import { type LocatorPair, pairKey, type Policy } from "../../policies/policy.ts";
+import { type LocatorPair, pairKey, type Policy, samePair } from "../../policies/policy.ts";
 import { type ReapEffect, type ReapEnvironment, ReapMachine } from "../../reap/machine.ts";
 import type { Profile } from "../../reap/profile.ts";
 
@@ -113,6 +113,25 @@ export class VirtualPair {
 
   break(...pairs: LocatorPair[]): void {
     for (const pair of pairs) this.broken.add(pairKey(pair));
+  }
+
+  /**
+   * Breaks `count` paths as the paper did (§5.3): one current pair for 1, else both and others at random, but never the
+   * last path of a direction.
+   */
+  breakPaths(count: number): void {
+    const current = [this.a.machine.current, this.b.machine.current];
+    if (count === 1) return this.break(current[this.random() < 0.5 ? 0 : 1]);
+    const left = { a: this.a.pairs.length - 1, b: this.b.pairs.length - 1 };
+    const others = this.paths().filter(({ pair }) => !current.some((used) => samePair(used, pair)));
+    this.break(...current);
+    for (let toBreak = count - 2; toBreak > 0;) {
+      const [{ from, pair }] = others.splice(Math.floor(this.random() * others.length), 1);
+      if (left[from] === 1) continue;
+      left[from]--;
+      toBreak--;
+      this.break(pair);
+    }
   }
 
   repair(...pairs: LocatorPair[]): void {

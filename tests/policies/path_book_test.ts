@@ -1,0 +1,43 @@
+import { assert, assertEquals } from "@std/assert";
+import { PathBook } from "../../policies/path_book.ts";
+import { pairs } from "./start.ts";
+
+const [pair, other, third] = pairs(3, 3);
+
+Deno.test("the first round-trip time counts as it is, later ones with the weights of RFC 6298", () => {
+  const book = new PathBook();
+  book.probeAnswered(pair, 80, 1000);
+  assertEquals([book.get(pair)?.rttMs, book.get(pair)?.rttVarianceMs], [80, 40]);
+  book.probeAnswered(pair, 160, 2000);
+  assertEquals([book.get(pair)?.rttMs, book.get(pair)?.rttVarianceMs], [90, 50]);
+  assertEquals([book.get(pair)?.source, book.get(pair)?.lastSuccess], ["measured", 2000]);
+});
+
+Deno.test("an answer that says nothing about the delay counts as a success only", () => {
+  const book = new PathBook();
+  book.probeSent(pair);
+  book.probeAnswered(pair, NaN, 1000);
+  const record = book.get(pair)!;
+  assertEquals([record.probesSent, record.probesAnswered, record.lastSuccess, record.source], [1, 1, 1000, "none"]);
+  assert(Number.isNaN(record.rttMs));
+  book.probeAnswered(pair, 30, 2000);
+  book.probeAnswered(pair, NaN, 3000);
+  assertEquals([record.rttMs, record.source, record.lastSuccess], [30, "measured", 3000]);
+});
+
+Deno.test("failures are kept with their time", () => {
+  const book = new PathBook();
+  assertEquals(book.get(pair), undefined);
+  book.failed(pair, 500);
+  assertEquals([book.get(pair)?.lastFailure, book.get(pair)?.lastSuccess], [500, -Infinity]);
+});
+
+Deno.test("a full book forgets the pair that was touched longest ago", () => {
+  const book = new PathBook(2);
+  book.probeSent(pair);
+  book.probeSent(other);
+  book.probeSent(pair);
+  book.probeSent(third);
+  assertEquals(book.size, 2);
+  assertEquals([book.get(pair)?.probesSent, book.get(other), book.get(third)?.probesSent], [2, undefined, 1]);
+});
