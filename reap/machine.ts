@@ -252,18 +252,19 @@ export class ReapMachine {
   }
 
   /**
-   * The candidate pairs changed. Reports on the old ones no longer count; if the pair in use is no candidate any more, an
-   * exploration starts for `cause`; one that runs goes on at once with a new plan.
+   * The candidate pairs changed. Reports on those that are none any more do not count; if the pair in use is one of them,
+   * an exploration starts for `cause`; one that runs goes on at once with a new plan.
    */
   handlePairsChanged(now: number, cause: FailureCause): void {
-    this.#log = undefined;
-    this.#logExpires = Infinity;
+    const candidates = this.#candidates();
+    const isCandidate = (pair: LocatorPair) => candidates.some((candidate) => samePair(candidate, pair));
+    this.#log?.keepOnly(candidates);
     const exploration = this.#exploration;
     if (exploration !== undefined) {
-      exploration.reported = undefined;
+      if (exploration.reported !== undefined && !isCandidate(exploration.reported)) exploration.reported = undefined;
       exploration.plan = this.#newPlan(exploration.cause, now);
       this.#sendScheduled(now);
-    } else if (!this.#candidates().some((pair) => samePair(pair, this.#current))) {
+    } else if (!isCandidate(this.#current)) {
       this.#explore(cause, this.#detectionMs(now), now);
     }
   }

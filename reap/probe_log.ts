@@ -1,7 +1,7 @@
 /** The probes that went out and came in lately: what reports are made of and matched against (RFC 5534 §5.2). */
 
 import { MAX_REPORTS, type Report } from "../wire/message.ts";
-import type { LocatorPair } from "../policies/policy.ts";
+import { type LocatorPair, samePair } from "../policies/policy.ts";
 
 /** A probe of ours. */
 export interface SentProbe {
@@ -23,8 +23,8 @@ const MEMORY = 32;
 
 /** Bounded: the oldest entries make room. */
 export class ProbeLog {
-  readonly #sent: SentProbe[] = [];
-  readonly #received: Report[] = [];
+  #sent: SentProbe[] = [];
+  #received: Report[] = [];
   readonly #overtaken: number[] = [];
 
   /** Notes a probe that is about to leave on `pair`. */
@@ -42,6 +42,14 @@ export class ProbeLog {
       this.#overtaken.push(probe.nonce);
       if (this.#overtaken.length > MEMORY) this.#overtaken.shift();
     }
+  }
+
+  /** Forgets probes of either host between locators that form none of `pairs`. */
+  keepOnly(pairs: readonly LocatorPair[]): void {
+    this.#sent = this.#sent.filter((probe) => pairs.some((pair) => samePair(pair, probe.pair)));
+    this.#received = this.#received.filter(({ source, destination }) =>
+      pairs.some((pair) => pair.local === destination && pair.peer === source)
+    );
   }
 
   /** Whether this very probe came in before. */

@@ -373,13 +373,33 @@ Deno.test("an exploration goes on at once over changed candidates, and reports o
   bench.machine.handlePairsChanged(10_000, "address-gone");
   const [fresh] = bench.probes();
   assertEquals(fresh.pair, PAIRS[6]);
-  assertEquals(fresh.sent.length, 1);
+  assertEquals(fresh.sent.map(({ source }) => source), [PAIRS[6].local, PAIRS[6].local]); // and the one of 8.5 s
   assertEquals(bench.machine.nextDeadline(), 10_500);
   bench.receive(bench.peerProbe(InboundOk, { received: [old.sent[0]] }), 10_100);
   assertEquals(bench.machine.state, InboundOk);
   bench.receive(bench.peerProbe(InboundOk, { received: [fresh.sent[0]] }), 10_200);
   assertEquals(bench.machine.state, Operational);
   assertEquals(bench.machine.current, PAIRS[6]);
+});
+
+Deno.test("a change of candidates keeps the reports on pairs that still are candidates", () => {
+  const bench = new Bench();
+  const [early, late] = [bench.peerProbe(Exploring), bench.peerProbe(Exploring, { over: PAIRS[8] })];
+  bench.receive(early, 0);
+  bench.receive(late, 10);
+  bench.receive(bench.peerProbe(Exploring, { over: PAIRS[8], received: [bench.probes()[1].sent[0]] }), 20);
+  const [known] = bench.probes();
+  assertEquals(known.pair, PAIRS[8]); // the peer has reported it
+  bench.pairs = PAIRS.slice(3);
+  bench.machine.handlePairsChanged(100, "address-gone");
+  assertEquals(bench.probes()[0].received.map(({ destination }) => destination), [PAIRS[8].local, PAIRS[8].local]);
+  bench.receive(bench.peerProbe(Exploring, { over: PAIRS[4] }), 110);
+  assertEquals(bench.probes()[0].pair, PAIRS[8]);
+  bench.pairs = PAIRS.slice(3, 6);
+  bench.machine.handlePairsChanged(200, "address-gone");
+  bench.effects();
+  bench.receive(bench.peerProbe(Exploring, { over: PAIRS[4] }), 210);
+  assertEquals(bench.probes()[0].pair, PAIRS[4]);
 });
 
 Deno.test("profile and policy can be changed while machines run", () => {
