@@ -19,8 +19,16 @@ import {
   TimerFd,
   TunOffload,
 } from "deno-tun";
+import { parseArgs } from "@std/cli";
 import { parsePrefix } from "../wire/address.ts";
-import { FRAME_HEADER, MAX_FRAME, type PathCounters, PathEmulator, type PathSettings, Verdict } from "./emulator_core.ts";
+import {
+  FRAME_HEADER,
+  MAX_FRAME,
+  type PathCounters,
+  PathEmulator,
+  type PathSettings,
+  Verdict,
+} from "./emulator_core.ts";
 
 /** The emulator's TUN device, unless told otherwise. */
 export const EMULATOR_DEVICE = "emu0";
@@ -299,4 +307,11 @@ export class Emulator {
     for (const [id, resolve] of this.#waiting) resolve({ id, ok: false, error: "it has ended" });
     this.#waiting.clear();
   }
+}
+
+/** `lab emulator`, which the testbed calls: not for the command line's help. Returns the exit code. */
+export function emulatorCommand(args: string[]): number {
+  const flags = parseArgs(args, { string: ["device", "seed"], default: { device: EMULATOR_DEVICE, seed: "1" } });
+  emulatorMain(flags.device, Number(flags.seed));
+  return 0;
 }
