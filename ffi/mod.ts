@@ -20,3 +20,4 @@ export * from "./classic_filter.ts";
 export * from "./bpf.ts";
 export * from "./packet.ts";
 export * from "./frame_buffer.ts";
+export * from "./icmp6.ts";

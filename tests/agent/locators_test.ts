@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { closeNetns, createNetns, monotonicNow, Netlink, PollEvent, PollSet, withNetns, writeSysctl } from "deno-tun";
 import { LocatorWatch, type LocatorWatchOptions } from "../../agent/locators.ts";
 import type { LocalLocator } from "../../shim6/api.ts";
-import { pause, waitUntilReady } from "../../lab/ready.ts";
+import { waitUntilReady } from "../../lab/ready.ts";
 
 const noRoot = Deno.uid() !== 0;
 if (noRoot) console.log("locator watch tests are left out: they need root");
@@ -254,7 +254,6 @@ Deno.test({
     host.netlink.addAddress(1, "2001:db8:3::a", 128, { nodad: true });
     host.netlink.setLink("eth1", { mtu: 1400 });
     host.netlink.createVeth("other1", "other2");
-    pause(20);
     assertEquals(settle(watch), false);
   },
 });

@@ -8,6 +8,7 @@ import {
   NetlinkEvents,
   parseEvent,
   parseLinkAddress,
+  RTPROT_STATIC,
 } from "../../ffi/netlink.ts";
 import { Attributes, MessageBuilder, readMessages } from "../../ffi/netlink_message.ts";
 import { closeNetns, createNetns, withNetns } from "../../ffi/netns.ts";
@@ -300,6 +301,24 @@ Deno.test({
     assertEquals(left.deleteRoute({ ...key, protocol: 146 }), true);
     assertEquals(left.deleteRoute({ ...key, protocol: 146 }), false);
     assertEquals(left.routes({ protocol: 146 }), []);
+  },
+});
+
+Deno.test({
+  name: "deleting a route with a source that is not there leaves the route without one alone",
+  ignore: noRoot,
+  fn() {
+    using pair = new Pair();
+    const { left, leftIndex: dev } = pair;
+    const destination = parsePrefix("2001:db8:b::/48"), source = parsePrefix("2001:db8::/64");
+    left.replaceRoute({ destination, dev });
+    assertEquals(left.deleteRoute({ destination, source }), false);
+    assertEquals(left.deleteRoute({ destination, source, protocol: 146 }), false);
+    const present = () => left.routes({ protocol: RTPROT_STATIC }).map((r) => r.source?.address ?? "any");
+    assertEquals(present(), ["any"]);
+    left.replaceRoute({ destination, source, dev });
+    assertEquals(left.deleteRoute({ destination, source }), true);
+    assertEquals(present(), ["any"]);
   },
 });
 
