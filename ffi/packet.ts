@@ -115,10 +115,12 @@ export class PacketRing {
    * packets the ring holds at most, the bound for one batch.
    */
   startBatch(): number {
-    this.#now = monotonicNow();
+    const before = monotonicNow();
     libc().clock_gettime(CLOCK_REALTIME, this.#realtime);
+    this.#now = monotonicNow();
     const words = new Uint32Array(this.#realtime.buffer, 0, 4);
-    this.#clockOffset = this.#now - wallMilliseconds(words[0] + words[1] * 4294967296, words[2]);
+    const wall = wallMilliseconds(words[0] + words[1] * 4294967296, words[2]);
+    this.#clockOffset = (before + this.#now) / 2 - wall;
     return this.#frames;
   }
 
