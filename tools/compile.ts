@@ -8,7 +8,7 @@ import { parseArgs } from "@std/cli";
 import { VERSION } from "../agent/version.ts";
 import { type CommandResult, runCommand } from "./command.ts";
 import { ElfError, packExecutable } from "./elf.ts";
-import { ROOT, sourceFiles } from "./source_files.ts";
+import { ROOT } from "./source_files.ts";
 
 const HELP = `usage: deno task compile [--pack]
 
@@ -57,6 +57,9 @@ export interface BuildTarget {
 
 /** How an executable is made. `local` is `deno compile` only if its runtime is on this machine already. */
 export type BuildMethod = "compile" | "local" | "pack";
+
+/** What decides how an executable is made, besides its modules. */
+const BUILD_FILES = ["deno.json", "deno.lock", "tools/compile.ts", "tools/elf.ts", "tools/elf_stub_x86_64.ts"];
 
 const AGENT: BuildTarget = {
   entry: `${ROOT}main.ts`,
@@ -214,15 +217,20 @@ async function readStamp(target: BuildTarget): Promise<string | null> {
 
 /** SHA-256 of all that an executable is made from, in hexadecimal. */
 async function sourcesDigest(target: BuildTarget): Promise<string> {
-  const sources = sourceFiles()
-    .filter((path) =>
-      path === "deno.json" || path === "deno.lock" || path.endsWith(".ts") && !path.startsWith("tests/")
-    )
-    .map((path) => ROOT + path);
   const parts = [`${Deno.version.deno} ${Deno.build.target}\n`];
-  for (const path of [target.entry, ...sources]) parts.push(`${path}\n${await Deno.readTextFile(path)}`);
+  for (const path of [...await localModules(target.entry), ...BUILD_FILES.map((name) => ROOT + name)]) {
+    parts.push(`${path}\n${await Deno.readTextFile(path)}`);
+  }
   const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());
   return new Uint8Array(digest).toHex();
+}
+
+/** The project's modules that a module leads to, itself included. */
+async function localModules(entry: string): Promise<string[]> {
+  const result = await deno(["info", "--json", entry], START_TIMEOUT_MS);
+  if (result.code !== 0) throw new BuildError(`deno info: ${reason(result)}`);
+  const { modules }: { modules: { local?: string }[] } = JSON.parse(result.stdout);
+  return modules.flatMap(({ local }) => local?.startsWith(ROOT) ? [local] : []).sort();
 }
 
 async function fileSize(path: string): Promise<number | null> {

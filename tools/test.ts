@@ -43,8 +43,16 @@ async function checkGate(name: string, args: readonly string[]): Promise<TestCou
   return FAILED;
 }
 
-/** Runs test files and counts their tests. A run that fails without a failed test (a file that does not load) is one. */
-async function testGate(name: string, files: readonly string[], flags: readonly string[]): Promise<TestCounts> {
+/**
+ * Runs test files and counts their tests. A run that fails without a failed test (a file that does not load) is one.
+ * `quiet` shows the output only if something fails.
+ */
+async function testGate(
+  name: string,
+  files: readonly string[],
+  flags: readonly string[],
+  quiet = false,
+): Promise<TestCounts> {
   if (files.length === 0) return addCounts([]);
   const startedAt = performance.now();
   const junitPath = await Deno.makeTempFile({ prefix: "shim6-agent-junit-" });
@@ -55,11 +63,14 @@ async function testGate(name: string, files: readonly string[], flags: readonly 
     const result = await runCommand(Deno.execPath(), args, {
       timeoutMs: TEST_TIMEOUT_MS,
       cwd: ROOT,
-      passOutput: true,
+      passOutput: !quiet,
     });
+    // The dot reporter gives each dot a line of its own where there is no terminal.
+    if (quiet && result.code !== 0) console.log((result.stdout + result.stderr).replaceAll(/^\.\n/gm, ""));
     const counts = countTests(await Deno.readTextFile(junitPath));
     if (result.code !== 0 && counts.failed === 0) {
-      report(name, `FAILED: ${result.stderr || `exit code ${result.code} without a failed test`}`, startedAt);
+      const end = result.code === null ? `not over after ${TEST_TIMEOUT_MS / 1000} s` : `exit code ${result.code}`;
+      report(name, `FAILED: ${end}, without a failed test`, startedAt);
       return addCounts([counts, FAILED]);
     }
     report(name, summaryLine(counts), startedAt);
@@ -86,7 +97,7 @@ async function runGates(options: { quick: boolean; filter: string | undefined })
   }
 
   const flags = options.filter === undefined ? [] : [`--filter=${options.filter}`];
-  counts.push(await testGate("core tests", tests.filter(isPure), [...flags, "--parallel", "--reporter=dot"]));
+  counts.push(await testGate("core tests", tests.filter(isPure), [...flags, "--parallel", "--reporter=dot"], true));
   counts.push(await testGate("system tests", tests.filter((path) => !isPure(path) && !isEndToEnd(path)), flags));
   if (!options.quick) counts.push(await testGate("end-to-end tests", tests.filter(isEndToEnd), flags));
   return addCounts(counts);
