@@ -21,3 +21,4 @@ export * from "./bpf.ts";
 export * from "./packet.ts";
 export * from "./frame_buffer.ts";
 export * from "./icmp6.ts";
+export * from "./priority.ts";
