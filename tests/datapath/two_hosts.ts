@@ -8,6 +8,10 @@ monotonicNow(); // opens the C library, which stays open, before a test begins a
 export const needsRoot = Deno.uid() !== 0;
 if (needsRoot) console.log("tests with network namespaces are left out: not root");
 
+function sleep(ms: number): void {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+}
+
 /** One of two hosts. Its interface on link i (from 1) is `eth<i>` with the address `fd00:<i>::a` or `::b`. */
 export interface Host {
   /** Runs `fn` with this thread in the host's namespace. */
@@ -41,15 +45,21 @@ export function twoHosts(links: number): TwoHosts {
   }
   for (let link = 1; link <= links; link++) {
     hosts[0].netlink.createVeth(`eth${link}`, `eth${link}`, { peerNetnsFd: b });
-    for (const host of hosts) {
+    for (const [host, own, router] of [[hosts[0], "fe80::a", "fe80::b"], [hosts[1], "fe80::b", "fe80::a"]] as const) {
       host.netlink.setLink(`eth${link}`, { up: true });
       const index = host.netlink.link(`eth${link}`)!.index;
       host.netlink.addAddress(index, host.address(link), 128, { nodad: true, noPrefixRoute: true });
-      // Each address leaves by its own link only, as on a host with several providers.
-      const source = { address: host.address(link), length: 128 };
-      host.netlink.replaceRoute({ source, dev: index });
+      host.netlink.addAddress(index, own, 64, { nodad: true });
+      // Each address leaves by its own link and router only, as on a host with several providers.
+      host.netlink.replaceRoute({ source: { address: host.address(link), length: 128 }, via: router, dev: index });
     }
   }
+  // The kernel takes up to a second to start a link's queue, and until then drops what is sent; and it joins the
+  // multicast groups of new addresses a little later, so that the first neighbour solicitation would be lost.
+  for (const host of hosts) {
+    for (let link = 1; link <= links; link++) while (!host.netlink.link(`eth${link}`)!.running) sleep(1);
+  }
+  sleep(20);
   return {
     a: hosts[0],
     b: hosts[1],

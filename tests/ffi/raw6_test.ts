@@ -36,7 +36,7 @@ const PAYLOAD_HEADER = [59, 0, 0x80, 1, 2, 3, 4, 5];
 const PROBE = [59, 1, 67, 0, 0, 0, 0, 9, 8, 7, 6, 5, 0, 0, 0, 0];
 
 function until<T>(fn: () => T | undefined): T | undefined {
-  const end = monotonicNow() + 1000;
+  const end = monotonicNow() + 3000;
   let result = fn();
   while (result === undefined && monotonicNow() < end) result = fn();
   return result;
