@@ -113,9 +113,12 @@ const ROUTER_ADDRESS = "fe80::1";
 const MAX_PROVIDERS = 9;
 const IPV6_MIN_MTU = 1280;
 const RT_TABLE_MAIN = 254;
-/** What comes out of the emulator goes by this table, which knows no paths: else it would go in again. */
-const TABLE_BEHIND_EMULATOR = 100;
-const RULE_BEHIND_EMULATOR = 10, RULE_OWN_PREFIX = 20, RULE_FOREIGN_PREFIX = 30;
+/**
+ * The paths that are not simply up. A table apart: where a destination has routes with a source, the kernel overlooks the
+ * route to the same destination without one.
+ */
+const TABLE_PATHS = 100;
+const RULE_PATHS = 10, RULE_OWN_PREFIX = 20, RULE_FOREIGN_PREFIX = 30;
 const NETNS_NAMES = "/run/netns";
 
 /** The testbed. */
@@ -142,11 +145,6 @@ export class Topology {
       const nodes = ["a", "b", "r"].map((letter) => createNode(letter, `${name}-${letter}`, options.named, undo));
       this.router = nodes[2];
       withNetns(this.router.netnsFd, () => writeSysctl("net/ipv6/conf/all/forwarding", 1));
-      this.router.netlink.addRule({
-        iif: EMULATOR_DEVICE,
-        table: TABLE_BEHIND_EMULATOR,
-        priority: RULE_BEHIND_EMULATOR,
-      });
       this.a = this.#createHost(nodes[0], providers[0]);
       this.b = this.#createHost(nodes[1], providers[1]);
       this.#paths = [...pathsBetween(this.a, this.b), ...pathsBetween(this.b, this.a)];
@@ -255,11 +253,14 @@ export class Topology {
     if (state === "up") this.#bringUp(host, provider);
   }
 
-  /** Sets what becomes of a host's address, which is deleted, deprecated, or assigned. Its routes stay. */
+  /**
+   * Sets what becomes of a host's address, which is deleted, deprecated, or assigned; its routes stay. On a link that is
+   * not up this takes effect when the link comes up.
+   */
   setAddress(address: Address, state: AddressState): void {
     const [host, provider] = this.#find(address);
     this.#addressStates.set(provider.address, state);
-    this.#assign(host, provider);
+    if (host.netlink.link(provider.interface)?.running) this.#assign(host, provider);
   }
 
   #nodes(): LabNode[] {
@@ -308,9 +309,11 @@ export class Topology {
       });
       this.router.netlink.setLink(provider.routerInterface, { ownAddresses: false });
       host.netlink.setLink(provider.interface, { ownAddresses: this.#advertised });
-      const iif = provider.routerInterface;
-      this.router.netlink.addRule({ iif, from: provider.prefix, table: RT_TABLE_MAIN, priority: RULE_OWN_PREFIX });
-      this.router.netlink.addRule({ iif, priority: RULE_FOREIGN_PREFIX });
+      // What comes out of the emulator asks the main table alone: else it would go in again.
+      const own = { iif: provider.routerInterface, from: provider.prefix };
+      this.router.netlink.addRule({ ...own, table: TABLE_PATHS, priority: RULE_PATHS });
+      this.router.netlink.addRule({ ...own, table: RT_TABLE_MAIN, priority: RULE_OWN_PREFIX });
+      this.router.netlink.addRule({ iif: provider.routerInterface, priority: RULE_FOREIGN_PREFIX });
       host.netlink.setLink(provider.interface, { up: true });
       this.router.netlink.setLink(provider.routerInterface, { up: true });
       this.#addressStates.set(provider.address, "preferred");
@@ -326,7 +329,6 @@ export class Topology {
     router.addAddress(routerIndex, ROUTER_ADDRESS, 64, { nodad: true });
     // The source of the router's ICMPv6 errors; the route to the prefix comes with it.
     router.addAddress(routerIndex, `${prefix.address}1`, 64, { nodad: true });
-    router.replaceRoute({ destination: prefix, dev: routerIndex, table: TABLE_BEHIND_EMULATOR });
     waitUntilReady(router, routerInterface);
     const index = indexOf(host.netlink, provider.interface);
     if (!this.#advertised) {
@@ -337,7 +339,6 @@ export class Topology {
     host.netlink.replaceRoute({ source: prefix, via: ROUTER_ADDRESS, dev: index });
     waitUntilReady(host.netlink, provider.interface);
     this.#assign(host, provider);
-    waitUntilReady(host.netlink, provider.interface);
     for (const path of this.#paths) if (path.destination === provider) this.#apply(path);
   }
 
@@ -352,15 +353,15 @@ export class Topology {
     const preferredLifetime = state === "deprecated" ? 0 : undefined;
     if (!this.#advertised) {
       host.netlink.addAddress(index, address, prefix.length, { nodad: true, preferredLifetime });
-      return;
+    } else {
+      const deprecated = state === "deprecated", { routerInterface } = provider;
+      withNetns(this.router.netnsFd, () => advertise(routerInterface, prefix, { preferredLifetime }));
+      waitUntil(
+        () => host.netlink.addresses(index).some((a) => a.address === address && a.deprecated === deprecated),
+        `${address} by router advertisement`,
+      );
     }
-    const { routerInterface } = provider;
-    withNetns(this.router.netnsFd, () => advertise(routerInterface, prefix, { preferredLifetime }));
-    waitUntil(
-      () =>
-        host.netlink.addresses(index).some((a) => a.address === address && a.deprecated === (state === "deprecated")),
-      `${address} by router advertisement`,
-    );
+    waitUntilReady(host.netlink, provider.interface);
   }
 
   /** The host and the provider whose prefix an address has. */
@@ -381,7 +382,12 @@ export class Topology {
 
   #apply({ source, destination, state, mtu }: Path): void {
     const router = this.router.netlink;
-    const route: RouteSpec = { destination: destination.prefix, source: source.prefix, protocol: RTPROT_STATIC };
+    const route: RouteSpec = {
+      destination: destination.prefix,
+      source: source.prefix,
+      table: TABLE_PATHS,
+      protocol: RTPROT_STATIC,
+    };
     if (state === "down") router.replaceRoute({ ...route, type: "blackhole" });
     else if (state === "unreachable") router.replaceRoute({ ...route, type: "unreachable" });
     else if (state === "emulated") {
