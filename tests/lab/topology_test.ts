@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { closeFd, monotonicNow, openNamedNetns, openTun, withNetns } from "deno-tun";
 import { libc } from "../../ffi/libc.ts";
 import { type LabHost, Topology, TopologyError, type TopologyOptions } from "../../lab/topology.ts";
+import { runInUserNamespace } from "../../lab/user_namespace.ts";
 import { ROOT } from "../../tools/source_files.ts";
 import { TestSocket } from "../ffi/test_socket.ts";
 
@@ -385,27 +386,20 @@ Deno.test({
 
 Deno.test({
   name: "in a user namespace of its own the testbed works without names",
-  ignore: noRoot || !hasUnshare(),
+  ignore: noRoot,
   async fn() {
     const code = `
       const { Topology } = await import(${JSON.stringify(`file://${ROOT}lab/topology.ts`)});
       const topology = Topology.create({ name: ${JSON.stringify(NAME)} });
       const [from] = topology.a.addresses, [to] = topology.b.addresses;
       topology.setPath(from, to, "down");
-      console.log(topology.a.namespace, topology.a.netlink.lookupRoute(to, { source: from }).via);
-      await topology.destroy();`;
-    const args = ["-Urn", Deno.execPath(), "eval", `--config=${ROOT}deno.json`, "--no-lock", code];
-    const { stdout, stderr } = await new Deno.Command("unshare", { args }).output();
-    assertEquals(new TextDecoder().decode(stdout), "undefined fe80::1\n", new TextDecoder().decode(stderr));
+      const via = topology.a.netlink.lookupRoute(to, { source: from })?.via;
+      await topology.destroy();
+      Deno.exit(topology.a.namespace === undefined && via === "fe80::1" ? 42 : 1);`;
+    const program = { command: Deno.execPath(), args: ["eval", `--config=${ROOT}deno.json`, "--no-lock"] };
+    const exitCode = await runInUserNamespace(program, [code]);
+    if (exitCode === undefined) console.log("no user namespaces here: the testbed in one is not tested");
+    else assertEquals(exitCode, 42);
     assertEquals(openNamedNetns(`${NAME}-a`), undefined);
   },
 });
-
-function hasUnshare(): boolean {
-  try {
-    return new Deno.Command("unshare", { args: ["-Urn", "true"] }).outputSync().success;
-  } catch {
-    console.log("no `unshare` here: user namespaces are not tested");
-    return false;
-  }
-}
