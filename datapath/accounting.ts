@@ -79,7 +79,7 @@ export function openAccounting(options: AccountingOptions): Accounting {
     return new EbpfAccounting(options.excludedPorts);
   } catch (error) {
     if (options.force === "ebpf" || !(error instanceof SystemError)) throw error;
-    return new TapAccounting(options.excludedPorts, `no eBPF: ${error.message}`);
+    return new TapAccounting(options.excludedPorts, `eBPF is refused: ${error.message}`);
   }
 }
 

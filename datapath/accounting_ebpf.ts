@@ -3,24 +3,13 @@
  * is mapped into this process, so that reading a context's activity is a handful of plain loads.
  */
 
-import {
-  BPF_F_MMAPABLE,
-  BpfMap,
-  BpfMapType,
-  BpfProgram,
-  Errno,
-  monotonicNow,
-  SystemError,
-  type TcxDirection,
-  TcxLink,
-} from "deno-tun";
+import { BPF_F_MMAPABLE, BpfMap, BpfMapType, BpfProgram, monotonicNow, type TcxDirection, TcxLink } from "deno-tun";
 import { formatAddress, parseAddress } from "../wire/address.ts";
 import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import type { Activity, FlowObservation } from "../shim6/api.ts";
 import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, settle } from "./accounting.ts";
+import { TcxAttachments } from "./tcx_attachments.ts";
 import { accountingProgram, Flow, FLOW_LENGTH, PAIR_LENGTH, Slot, SLOT_LENGTH } from "./accounting_programs.ts";
-
-const DIRECTIONS: readonly TcxDirection[] = ["ingress", "egress"];
 
 /** The loopback interface: there in every network namespace, always under this index. */
 const LOOPBACK_INDEX = 1;
@@ -52,9 +41,9 @@ export class EbpfAccounting implements Accounting {
 
   readonly #closers: (() => void)[] = [];
   readonly #contexts: BpfMap;
+  readonly #slots: BpfMap;
   readonly #flows: BpfMap;
-  readonly #programs: Record<TcxDirection, BpfProgram>;
-  readonly #links = new Map<number, TcxLink[]>();
+  readonly #attachments: TcxAttachments;
   /** The slots, mapped. */
   #words: Uint32Array;
   readonly #byId = new Map<number, PairSlot>();
@@ -68,18 +57,19 @@ export class EbpfAccounting implements Accounting {
   constructor(excludedPorts: readonly number[]) {
     try {
       this.#contexts = this.#map(BpfMapType.HASH, PAIR_LENGTH, 4, MAX_CONTEXTS, 0, "shim6_contexts");
-      const slots = this.#map(BpfMapType.ARRAY, 4, SLOT_LENGTH, MAX_CONTEXTS, BPF_F_MMAPABLE, "shim6_slots");
+      this.#slots = this.#map(BpfMapType.ARRAY, 4, SLOT_LENGTH, MAX_CONTEXTS, BPF_F_MMAPABLE, "shim6_slots");
       this.#flows = this.#map(BpfMapType.LRU_HASH, PAIR_LENGTH, FLOW_LENGTH, MAX_FLOWS, 0, "shim6_flows");
-      this.#words = new Uint32Array(slots.map());
-      const maps = { contexts: this.#contexts.fd, slots: slots.fd, flows: this.#flows.fd };
+      this.#words = new Uint32Array(this.#slots.map());
+      const maps = { contexts: this.#contexts.fd, slots: this.#slots.fd, flows: this.#flows.fd };
       const load = (direction: TcxDirection) => {
         const program = new BpfProgram(`shim6_${direction}`, accountingProgram(direction, maps, excludedPorts));
         this.#closers.push(() => program.close());
-        return program;
+        return { program, direction };
       };
-      this.#programs = { ingress: load("ingress"), egress: load("egress") };
+      const programs = [load("ingress"), load("egress")];
+      this.#attachments = new TcxAttachments("first", () => programs);
       // Tells a kernel without tcx here and now, not when the first interface appears.
-      new TcxLink(this.#programs.egress, LOOPBACK_INDEX, "egress").close();
+      new TcxLink(programs[0].program, LOOPBACK_INDEX, "ingress", "first").close();
     } catch (error) {
       for (const close of this.#closers) close();
       throw error;
@@ -92,27 +82,18 @@ export class EbpfAccounting implements Accounting {
     return map;
   }
 
-  setInterfaces(indexes: readonly number[]): void {
-    const wanted = new Set(indexes);
-    for (const [index, links] of this.#links) {
-      if (wanted.has(index) && links.every((link) => link.attached)) continue;
-      for (const link of links) link.close();
-      this.#links.delete(index);
-    }
-    for (const index of wanted) if (!this.#links.has(index)) this.#attach(index);
+  /** The array of slots, for programs that count what they translate. */
+  get slots(): BpfMap {
+    return this.#slots;
   }
 
-  #attach(index: number): void {
-    const links: TcxLink[] = [];
-    try {
-      for (const direction of DIRECTIONS) links.push(new TcxLink(this.#programs[direction], index, direction));
-    } catch (error) {
-      for (const link of links) link.close();
-      // Gone between the event that named it and this call; another event follows.
-      if (error instanceof SystemError && error.errno === Errno.ENODEV) return;
-      throw error;
-    }
-    this.#links.set(index, links);
+  /** The number of a context's slot; undefined when there is no such context. */
+  slotOf(id: number): number | undefined {
+    return this.#byId.get(id)?.slot;
+  }
+
+  setInterfaces(indexes: readonly number[]): void {
+    this.#attachments.set(indexes);
   }
 
   add(id: number, ulid: LocatorPair): void {
@@ -190,8 +171,7 @@ export class EbpfAccounting implements Accounting {
   }
 
   close(): void {
-    for (const links of this.#links.values()) for (const link of links) link.close();
-    this.#links.clear();
+    this.#attachments.close();
     this.#byId.clear();
     this.#byPair.clear();
     this.#words = new Uint32Array(0);

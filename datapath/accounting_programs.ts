@@ -26,6 +26,7 @@ import {
   R7,
   R8,
   R9,
+  type Register,
   SkBuff,
   TCX_NEXT,
 } from "./bpf_assembler.ts";
@@ -58,6 +59,33 @@ export const Slot = {
   receivedPackets: 48,
   receivedBytes: 56,
 } as const;
+
+/** The fields of a {@linkcode Slot} that a packet in one direction changes, and when one last went the other way. */
+export interface SlotDirection {
+  readonly last: number;
+  readonly first: number;
+  readonly lastOtherWay: number;
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+/** What this host sends. */
+export const SENT: SlotDirection = {
+  last: Slot.lastSent,
+  first: Slot.firstUnanswered,
+  lastOtherWay: Slot.lastReceived,
+  packets: Slot.sentPackets,
+  bytes: Slot.sentBytes,
+};
+
+/** What the peer sends. */
+export const RECEIVED: SlotDirection = {
+  last: Slot.lastReceived,
+  first: Slot.firstUnreplied,
+  lastOtherWay: Slot.lastSent,
+  packets: Slot.receivedPackets,
+  bytes: Slot.receivedBytes,
+};
 
 /** Octets of a slot. */
 export const SLOT_LENGTH = 64;
@@ -117,18 +145,7 @@ export function accountingProgram(
     .setMap(R1, maps.slots).set(R2, FP).add(R2, SLOT_NUMBER).call(Helper.mapLookup)
     .jumpIf(R0, "==", 0, "out")
     .set(R7, R0).call(Helper.ktimeGetNs);
-  if (direction === "egress") {
-    countInSlot(asm, Slot.lastSent, Slot.firstUnanswered, Slot.lastReceived, Slot.sentPackets, Slot.sentBytes);
-  } else {
-    countInSlot(
-      asm,
-      Slot.lastReceived,
-      Slot.firstUnreplied,
-      Slot.lastSent,
-      Slot.receivedPackets,
-      Slot.receivedBytes,
-    );
-  }
+  countInSlot(asm, direction === "egress" ? SENT : RECEIVED, { slot: R7, packets: R8, bytes: R9 });
   asm.exitWith(TCX_NEXT);
 
   asm.label("no context");
@@ -149,7 +166,7 @@ function skipForeign(asm: BpfAssembler, direction: "ingress" | "egress"): void {
 }
 
 /** Copies octets of the packet, counted from the IPv6 header, to the stack. R0 is 0 when they are there. */
-function copyOctets(asm: BpfAssembler, from: number, length: number, to: number): BpfAssembler {
+export function copyOctets(asm: BpfAssembler, from: number, length: number, to: number): BpfAssembler {
   return asm.set(R1, R6).set(R2, from).set(R3, FP).add(R3, to).set(R4, length).set(R5, FROM_NETWORK_HEADER)
     .call(Helper.skbLoadBytesRelative);
 }
@@ -204,20 +221,21 @@ function countPackets(asm: BpfAssembler): void {
     .label("counted");
 }
 
-/** Writes the time R0 and the counts into the slot R7. `first` is kept while nothing came the other way since. */
-function countInSlot(
+/**
+ * Writes the time R0 and the counts into a slot, whose address and the counts are in registers other than R1 and R2.
+ * `first` is kept while nothing came the other way since.
+ */
+export function countInSlot(
   asm: BpfAssembler,
-  last: number,
-  first: number,
-  lastOtherWay: number,
-  packets: number,
-  bytes: number,
+  fields: SlotDirection,
+  registers: { readonly slot: Register; readonly packets: Register; readonly bytes: Register },
 ): void {
-  asm.store("u64", R7, last, R0)
-    .load("u64", R1, R7, first).load("u64", R2, R7, lastOtherWay).jumpIf(R1, ">", R2, "not the first")
-    .store("u64", R7, first, R0)
+  const { slot, packets, bytes } = registers;
+  asm.store("u64", slot, fields.last, R0)
+    .load("u64", R1, slot, fields.first).load("u64", R2, slot, fields.lastOtherWay)
+    .jumpIf(R1, ">", R2, "not the first").store("u64", slot, fields.first, R0)
     .label("not the first")
-    .atomicAdd("u64", R7, packets, R8).atomicAdd("u64", R7, bytes, R9);
+    .atomicAdd("u64", slot, fields.packets, packets).atomicAdd("u64", slot, fields.bytes, bytes);
 }
 
 /** Leaves out what never makes a flow. A fragment without ports counts where its flow is known already. */

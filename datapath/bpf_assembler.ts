@@ -228,10 +228,18 @@ export const Helper = {
   mapUpdate: 2,
   /** `u64 ()`: CLOCK_MONOTONIC in ns. */
   ktimeGetNs: 5,
+  /** `long (skb, u32 offset, const void *from, u32 length, u64 flags)` */
+  skbStoreBytes: 9,
+  /** `long (u32 ifindex, u64 flags)`: what the program ends with to send the packet by another device. */
+  redirect: 23,
   /** `long (skb, u32 length)`: makes the first octets contiguous. */
   skbPullData: 39,
+  /** `long (skb, s32 difference, u32 mode, u64 flags)`: room behind the IPv6 header, more or less. */
+  skbAdjustRoom: 50,
   /** `long (const skb, u32 offset, void *to, u32 length, u32 startHeader)` */
   skbLoadBytesRelative: 68,
+  /** `long (u32 ifindex, void *, int, u64 flags)`: as `redirect`; next hop and link-layer header are the kernel's. */
+  redirectNeigh: 152,
 } as const;
 
 /** `startHeader` of {@linkcode Helper.skbLoadBytesRelative}: offsets count from the network header. */
@@ -254,3 +262,5 @@ export const SkBuff = {
 
 /** Result of a tcx program: the packet's fate is left to the next program and to the kernel. */
 export const TCX_NEXT: number = -1;
+/** Result of a tcx program: the packet ends here. */
+export const TCX_DROP: number = 2;

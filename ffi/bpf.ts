@@ -34,13 +34,18 @@ export const BpfMapType = {
   LRU_HASH: 9,
 } as const;
 
+/**
+ * `BPF_F_NO_PREALLOC`: an entry of a hash is memory of its own, which is not used again while a program still has its
+ * address.
+ */
+export const BPF_F_NO_PREALLOC: number = 1 << 0;
+
 /** `BPF_F_MMAPABLE`: the values of an array can be mapped into the process. */
-export const BPF_F_MMAPABLE = 1 << 10;
+export const BPF_F_MMAPABLE: number = 1 << 10;
 
 const BPF_PROG_TYPE_SCHED_CLS = 3;
 const BPF_TCX_INGRESS = 46, BPF_TCX_EGRESS = 47;
-/** Attach in front of the programs that are there. */
-const BPF_F_BEFORE = 1 << 3;
+const BPF_F_BEFORE = 1 << 3, BPF_F_AFTER = 1 << 4;
 
 const PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
@@ -264,20 +269,23 @@ export class BpfProgram {
 /** From which side of an interface a program sees packets. */
 export type TcxDirection = "ingress" | "egress";
 
+/** In front of the programs that are there, so that nothing takes a packet away unseen, or behind them. */
+export type TcxPosition = "first" | "last";
+
 /** A program attached to an interface, for as long as this link is open and the interface exists. */
 export class TcxLink {
   readonly #fd: number;
 
   /**
-   * Attaches in front of the programs that are there, so that nothing takes a packet away unseen. Throws
-   * {@linkcode SystemError}: ENODEV when there is no such interface, EINVAL or EOPNOTSUPP on a kernel without tcx.
+   * Attaches a program. Throws {@linkcode SystemError}: ENODEV when there is no such interface, EINVAL or EOPNOTSUPP on
+   * a kernel without tcx.
    */
-  constructor(program: BpfProgram, interfaceIndex: number, direction: TcxDirection) {
+  constructor(program: BpfProgram, interfaceIndex: number, direction: TcxDirection, position: TcxPosition) {
     const view = clearAttributes();
     view.setUint32(0, program.fd, true);
     view.setUint32(4, interfaceIndex, true);
     view.setUint32(8, direction === "ingress" ? BPF_TCX_INGRESS : BPF_TCX_EGRESS, true);
-    view.setUint32(12, BPF_F_BEFORE, true);
+    view.setUint32(12, position === "first" ? BPF_F_BEFORE : BPF_F_AFTER, true);
     this.#fd = check(bpf(Command.LINK_CREATE), `BPF_LINK_CREATE tcx ${direction} interface ${interfaceIndex}`);
   }
 

@@ -22,3 +22,4 @@ export * from "./packet.ts";
 export * from "./frame_buffer.ts";
 export * from "./icmp6.ts";
 export * from "./priority.ts";
+export * from "./ethtool.ts";

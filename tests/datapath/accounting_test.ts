@@ -450,7 +450,7 @@ Deno.test({
     const accounting = openAccounting({ excludedPorts: [] });
     accounting.close();
     assertEquals(accounting.name, "tap");
-    assertEquals(accounting.reason, "no eBPF: BPF_MAP_CREATE shim6_contexts: EPERM");
+    assertEquals(accounting.reason, "eBPF is refused: BPF_MAP_CREATE shim6_contexts: EPERM");
     assertThrows(() => openAccounting({ excludedPorts: [], force: "ebpf" }), SystemError, "EPERM");
   },
 });
