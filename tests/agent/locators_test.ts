@@ -36,6 +36,10 @@ class Host implements Disposable {
     this.netlink.addAddress(this.index(name), address, 64, { nodad: !dad, ...rest });
   }
 
+  sysctl(name: string, value: number): void {
+    withNetns(this.#hostFd, () => writeSysctl(name, value));
+  }
+
   carrier(name: string, on: boolean): void {
     this.#far.setLink(name, { up: on });
   }
@@ -136,14 +140,13 @@ Deno.test({
   ignore: noRoot,
   fn() {
     using host = new Host();
+    host.sysctl("net/ipv6/conf/eth2/accept_dad", 1);
+    host.sysctl("net/ipv6/conf/eth2/router_solicitation_delay", 0);
+    host.sysctl("net/ipv6/neigh/eth2/retrans_time_ms", 200);
     const watch = host.watch();
-    host.netlink.setLink("eth1", { up: false });
-    host.netlink.setLink("eth1", { up: true });
-    waitUntilReady(host.netlink, "eth1");
     host.add("eth2", "2001:db8:2::a", { dad: true });
-    const tentative = host.netlink.addresses(host.index("eth2")).find((a) => a.address === "2001:db8:2::a")!.tentative;
     watch.read();
-    if (tentative) assertEquals(story(watch), []);
+    assertEquals(story(watch), []);
     for (let i = 0; i < 300 && story(watch).length === 0; i++) settle(watch, 10);
     assertEquals(story(watch), ["2001:db8:2::a"]);
   },
@@ -171,7 +174,6 @@ Deno.test({
       while (!watch.read()) poll.wait(1000);
       assertEquals(story(watch), ["2001:db8:1::a", "2001:db8:2::a"]);
     }
-    console.log(`link down known after ${took.map((ms) => ms.toFixed(1)).join(", ")} ms`);
     assert(Math.min(...took) < 10, `${took} ms`); // the machine may be busy: the best of a few counts
   },
 });
