@@ -34,8 +34,11 @@ export class Steering {
   readonly #device: number;
   readonly #ulids = new Map<Address, number>();
   readonly #leases = new Map<string, RouteSpec>();
-  #meaninglessRule = false;
   #renewed = 0;
+  /** Cached routes have been made stale in this turn of the event loop. */
+  #staleMadeNow = false;
+  /** They must be made stale once more. */
+  #staleWanted = false;
 
   /** `deviceIndex` is the interface index of the agent's device. Nothing is changed yet. */
   constructor(netlink: Netlink, deviceIndex: number) {
@@ -72,8 +75,9 @@ export class Steering {
   }
 
   /**
-   * Steers a pair, or changes the MTU (octets) of one that is steered. Connected sockets follow with their next packet.
-   * The lease holds for two seconds from here. Throws `NetlinkError`.
+   * Steers a pair, or changes the MTU (octets) of one that is steered. Connected sockets follow with their next packet; of
+   * several pairs steered in one go all but the first wait for the end of this turn of the event loop. The lease holds for
+   * two seconds from here. Throws `NetlinkError`.
    */
   steer(ulid: LocatorPair, mtu: number): void {
     const key = pairKey(ulid);
@@ -108,12 +112,17 @@ export class Steering {
     if (this.#leases.size === 0) this.#removeRules();
   }
 
-  /** Renews all leases; due at least once a second. Tries all of them, then throws the first `NetlinkError`, if any. */
+  /**
+   * Renews all leases, and sets again what somebody else removed, as network managers do when they start. Due at least
+   * once a second. Tries all of them, then throws the first `NetlinkError`, if any.
+   */
   renew(): void {
     if (this.#leases.size === 0) return;
     const now = monotonicNow();
-    let stale = now - this.#renewed >= LEASE_SECONDS * 1000; // they lapsed, and sockets have gone back meanwhile
+    // When they lapsed, sockets have gone back meanwhile.
+    let stale = this.#staleWanted || now - this.#renewed >= LEASE_SECONDS * 1000;
     this.#renewed = now;
+    this.#netlink.addRule(RULE);
     let failure: unknown;
     for (const lease of this.#leases.values()) {
       try {
@@ -153,15 +162,35 @@ export class Steering {
     return removed;
   }
 
+  /**
+   * Costs time in proportion to all routes of the host (18 ms with 100 000), so a provider that takes a thousand contexts
+   * along must not ask for it a thousand times.
+   */
   #makeCachedRoutesStale(): void {
-    if (this.#meaninglessRule) this.#netlink.deleteRule(MEANINGLESS_RULE);
-    else this.#netlink.addRule(MEANINGLESS_RULE);
-    this.#meaninglessRule = !this.#meaninglessRule;
+    if (this.#staleMadeNow) {
+      this.#staleWanted = true;
+      return;
+    }
+    this.#changeMeaninglessRule();
+    this.#staleMadeNow = true;
+    queueMicrotask(() => {
+      this.#staleMadeNow = false;
+      if (!this.#staleWanted || this.#leases.size === 0) return;
+      try {
+        this.#changeMeaninglessRule();
+      } catch {
+        // It is still wanted: the next renewal tries again, and reports what is wrong.
+      }
+    });
+  }
+
+  #changeMeaninglessRule(): void {
+    if (!this.#netlink.deleteRule(MEANINGLESS_RULE)) this.#netlink.addRule(MEANINGLESS_RULE);
+    this.#staleWanted = false;
   }
 
   #removeRules(): void {
-    this.#netlink.deleteRule(RULE);
-    if (this.#meaninglessRule) this.#netlink.deleteRule(MEANINGLESS_RULE);
-    this.#meaninglessRule = false;
+    for (const rule of [RULE, MEANINGLESS_RULE]) this.#netlink.deleteRule(rule);
+    this.#staleWanted = false;
   }
 }

@@ -10,7 +10,7 @@ import {
   withNetns,
   writeSysctl,
 } from "deno-tun";
-import { Steering, STEERING_PROTOCOL } from "../../datapath/steering.ts";
+import { Steering, STEERING_PROTOCOL, STEERING_TABLE } from "../../datapath/steering.ts";
 import { libc } from "../../ffi/libc.ts";
 import { waitUntilReady } from "../../lab/ready.ts";
 import { parsePrefix } from "../../wire/address.ts";
@@ -145,7 +145,7 @@ for (const type of ["tcp", "udp"] as const) {
 Deno.test({
   name: "each of several flows follows when its own pair is steered, first or later",
   ignore: noRoot,
-  fn() {
+  async fn() {
     using site = new Site();
     using flow = new Flow(site, "udp");
     const steering = new Steering(site.host, site.device);
@@ -154,6 +154,7 @@ Deno.test({
       assertEquals(flow.way(), "native");
     }
     steering.steer(ULID, 1400);
+    await Promise.resolve(); // the end of this turn of the event loop
     assertEquals(flow.way(), "steered");
     steering.unsteer({ local: ULID.local, peer: "2001:db8:c::1" });
     assertEquals(flow.way(), "steered");
@@ -249,7 +250,7 @@ Deno.test({
 });
 
 Deno.test({
-  name: "a renewal sets a route again that somebody else removed",
+  name: "a renewal sets a route and the rules again that somebody else removed",
   ignore: noRoot,
   fn() {
     using site = new Site();
@@ -261,7 +262,12 @@ Deno.test({
     assertEquals(flow.way(), "native");
     steering.renew();
     assertEquals(flow.way(), "steered");
+    for (const priority of [5, 6]) site.host.deleteRule({ table: STEERING_TABLE, priority });
+    assertEquals(flow.way(), "native");
+    steering.renew();
+    assertEquals(flow.way(), "steered");
     steering.close();
+    assertEquals(site.traces(), 0);
   },
 });
 
