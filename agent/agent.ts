@@ -93,6 +93,8 @@ export class Agent implements ControlTarget {
   };
   readonly #loggedAt = new Map<string, number>();
   readonly #internalErrors = { count: 0 };
+  /** Time of day less monotonic time, taken anew at each tick: fixed between, so that events keep their order. */
+  #wallOffset = Date.now() - monotonicNow();
   #policy: string;
   #control: ControlServer | undefined;
   #locators: readonly LocalLocator[] = [];
@@ -135,6 +137,7 @@ export class Agent implements ControlTarget {
       undo.push(() => this.#events.close());
       this.#pcap = config.pcap === undefined ? undefined : new PcapWriter(this.#openOutput("pcap", config.pcap)!);
       undo.push(() => this.#pcap?.close());
+      this.#checkNames();
       this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
       undo.push(() => this.#watch.close());
       this.#locators = this.#watch.locators();
@@ -172,6 +175,18 @@ export class Agent implements ControlTarget {
     }
     this.#tellStart();
     this.finished = this.#run();
+  }
+
+  /** A typing error in a name must not look like an interface that is down. */
+  #checkNames(): void {
+    const links = this.#netlink.links().map((link) => link.name);
+    for (const name of this.#config.interfaces) {
+      if (!links.includes(name)) throw new UsageError(`no interface ${name}; there are ${links.join(", ")}`);
+    }
+    const addresses = this.#netlink.addresses().map((entry) => entry.address);
+    for (const address of this.#config.locators) {
+      if (!addresses.includes(address)) throw new UsageError(`locator ${address} is not an address of this host`);
+    }
   }
 
   #openOutput(key: "events" | "pcap", path: string | undefined): string | undefined {
@@ -364,6 +379,7 @@ export class Agent implements ControlTarget {
       this.#nextFlows = now + FLOWS_MS;
       for (const flow of this.#datapath.readFlows()) this.#engine.handleFlow(flow, now);
     }
+    this.#wallOffset = Date.now() - now;
     if (now >= this.#nextLease) {
       this.#nextLease = now + LEASE_MS;
       this.#datapath.renewLeases();
@@ -408,7 +424,7 @@ export class Agent implements ControlTarget {
   }
 
   #record(event: LoggedEvent | Parameters<EventLog["add"]>[0]): void {
-    this.#events.add(event, Date.now() - (monotonicNow() - event.at));
+    this.#events.add(event, this.#wallOffset + event.at);
     const fields = { context: event.context };
     switch (event.kind) {
       case "switch":
