@@ -30,7 +30,9 @@ import type { ContextTag } from "../wire/message.ts";
 import { getTag } from "../wire/octets.ts";
 import { PAYLOAD_HEADER_LENGTH, writePayloadHeader } from "../wire/payload.ts";
 import { type Accounting, MAX_CONTEXTS, mergeActivity, noActivity, openAccounting } from "./accounting.ts";
+import { EbpfAccounting } from "./accounting_ebpf.ts";
 import type { Datapath, DatapathContext, DatapathCounters, DatapathNotice } from "./datapath.ts";
+import { KernelTranslation } from "./kernel_translation.ts";
 import { SharedRing } from "./shared_ring.ts";
 import { Steering } from "./steering.ts";
 import {
@@ -70,6 +72,8 @@ export interface TunDatapathOptions {
   readonly excludedPorts: readonly number[];
   /** This way of accounting or none. */
   readonly accounting?: "ebpf" | "tap";
+  /** Who translates: the packet loop for all, or the kernel before it for settled paths (backend `bpf`). */
+  readonly translation?: "loop" | "kernel";
   /** Octets held back in all (16 MiB) and for one context (256 KiB). */
   readonly holdBytes?: number;
   readonly holdShare?: number;
@@ -93,9 +97,12 @@ interface ContextState {
   firstUnreplied: number;
 }
 
-/** Backend `tun`. Its methods must be called with the thread in the network namespace in which it was created. */
+/**
+ * Backend `tun`, or `bpf` when the kernel translates as well. Its methods must be called with the thread in the network
+ * namespace in which it was created.
+ */
 export class TunDatapath implements Datapath {
-  readonly name = "tun";
+  readonly name: "tun" | "bpf";
   /** Which way of accounting is in use. */
   readonly accountingName: "ebpf" | "tap";
   /** Why the better way of accounting is not; undefined when it is. */
@@ -107,6 +114,7 @@ export class TunDatapath implements Datapath {
   #deviceMtu = ETHERNET_MTU - PAYLOAD_HEADER_LENGTH;
   readonly #steering: Steering;
   readonly #accounting: Accounting;
+  readonly #kernel: KernelTranslation | undefined;
   readonly #worker: Worker;
   readonly #fds: number[];
   readonly #commandFd: number;
@@ -144,17 +152,27 @@ export class TunDatapath implements Datapath {
       this.#netlink = options.netlink ?? made(new Netlink(), (netlink) => netlink.close());
       const deviceName = options.deviceName ?? "shim0";
       Steering.removeLeftovers(this.#netlink, deviceName);
-      const tun = made(openTun(deviceName), ({ fd }) => closeFd(fd));
+      this.name = options.translation === "kernel" ? "bpf" : "tun";
+      const tun = made(openTun(this.name === "tun" ? deviceName : `${deviceName}t`), ({ fd }) => closeFd(fd));
       this.#deviceIndex = tun.index;
       this.#netlink.setLink(tun.index, { mtu: this.#deviceMtu, ownAddresses: false });
       this.#netlink.setLink(tun.index, { up: true });
-      this.#steering = made(new Steering(this.#netlink, tun.index), (steering) => steering.close());
       this.#accounting = made(
         openAccounting({ excludedPorts: options.excludedPorts, force: options.accounting }),
         (accounting) => accounting.close(),
       );
       this.accountingName = this.#accounting.name;
       this.accountingReason = this.#accounting.reason || undefined;
+      if (this.name === "bpf") {
+        if (!(this.#accounting instanceof EbpfAccounting)) throw new DatapathError(this.#accounting.reason);
+        this.#kernel = made(
+          new KernelTranslation(this.#netlink, deviceName, tun.index, this.#accounting),
+          (kernel) => kernel.close(),
+        );
+        this.#kernel.setDeviceMtu(this.#deviceMtu);
+      }
+      const steered = this.#kernel?.deviceIndex ?? tun.index;
+      this.#steering = made(new Steering(this.#netlink, steered), (steering) => steering.close());
       const payloadFd = made(openPayloadSocket(), closeFd);
       this.#commandFd = made(createEventFd(), closeFd);
       this.noticeFd = made(createEventFd(), closeFd);
@@ -257,7 +275,9 @@ export class TunDatapath implements Datapath {
     for (const { fd } of replaced) {
       this.#command(Command.REMOVE_SENDER, (view, at) => view.setInt32(at + CommandField.SENDER, fd, true));
     }
-    this.#accounting.setInterfaces([...new Set(locators.map((locator) => locator.interfaceIndex))]);
+    const interfaces = [...new Set(locators.map((locator) => locator.interfaceIndex))];
+    this.#accounting.setInterfaces(interfaces);
+    this.#kernel?.setInterfaces(interfaces);
   }
 
   #readLinkMtus(): void {
@@ -272,6 +292,7 @@ export class TunDatapath implements Datapath {
     const mtu = Math.max(IPV6_MIN_MTU, ...this.#linkMtu.values()) - PAYLOAD_HEADER_LENGTH;
     if (mtu === this.#deviceMtu || mtu < IPV6_MIN_MTU) return;
     this.#netlink.setLink(this.#deviceIndex, { mtu });
+    this.#kernel?.setDeviceMtu(mtu);
     this.#deviceMtu = mtu;
   }
 
@@ -285,6 +306,7 @@ export class TunDatapath implements Datapath {
     const slot = this.#freeSlots.shift();
     if (slot === undefined) throw new RangeError(`more than ${MAX_CONTEXTS} contexts`);
     this.#accounting.add(context.id, context.ulid);
+    this.#kernel?.add(context);
     this.#command(Command.ADD, (view, at) => {
       view.setInt32(at + CommandField.SLOT, slot, true);
       this.#putAddress(at + CommandField.ULID_LOCAL, context.ulid.local);
@@ -311,6 +333,7 @@ export class TunDatapath implements Datapath {
       this.#putTag(at + CommandField.LOCAL_TAG, localTag);
       this.#putTag(at + CommandField.PEER_TAG, peerTag);
     });
+    this.#kernel?.retag(id, localTag, peerTag);
   }
 
   removeContext(id: number): void {
@@ -321,6 +344,7 @@ export class TunDatapath implements Datapath {
     if (state.steeredMtu !== 0) this.#steering.unsteer(ulid);
     this.#command(Command.REMOVE, (view, at) => view.setInt32(at + CommandField.SLOT, state.slot, true));
     this.#freeSlots.push(state.slot);
+    this.#kernel?.remove(id);
     this.#accounting.remove(id);
     this.#steering.removeUlid(ulid.local);
   }
@@ -348,7 +372,17 @@ export class TunDatapath implements Datapath {
       const heard = release && this.#accounting.read(id, this.#translated) ? this.#translated.lastReceived : 0;
       view.setFloat64(at + CommandField.LAST_HEARD, heard, true);
     });
+    this.#setKernelPath(state, path, mtu);
     this.#steer(state, translate || path.hold ? mtu : 0);
+  }
+
+  /** The kernel translates what is neither held nor in need of an error that only the loop can report. */
+  #setKernelPath(state: ContextState, { pair, hold }: PathInstruction, mtu: number): void {
+    if (this.#kernel === undefined) return;
+    const locator = this.#locators.find(({ address, usable }) => usable && address === pair.local);
+    const settled = locator !== undefined && !hold && pairKey(pair) !== pairKey(state.context.ulid);
+    const interfaceIndex = locator?.interfaceIndex ?? 0;
+    this.#kernel.setPath(state.context.id, settled ? { pair, interfaceIndex, mtu } : undefined);
   }
 
   /** Steers a context's ULID pair for a path of this MTU; 0 gives it back to the kernel. */
@@ -444,18 +478,26 @@ export class TunDatapath implements Datapath {
         view.setInt32(at + CommandField.SLOT, state.slot, true);
         view.setInt32(at + CommandField.MTU, mtu, true);
       });
+      this.#setKernelPath(state, state.path, mtu);
       if (state.steeredMtu !== 0) this.#steer(state, mtu);
     }
   }
 
   counters(): DatapathCounters {
-    return Object.fromEntries(COUNTERS.map((name, i) => [name, this.#counters[i]]));
+    const counters: DatapathCounters = Object.fromEntries(COUNTERS.map((name, i) => [name, this.#counters[i]]));
+    const kernel = this.#kernel?.translated();
+    if (kernel !== undefined) {
+      counters["translated-out"] += kernel.out;
+      counters["translated-in"] += kernel.in;
+    }
+    return counters;
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#steering.close();
+    this.#kernel?.close();
     this.#accounting.close();
     if (Atomics.load(this.#state, 0) === WorkerState.RUNNING) {
       this.#command(Command.STOP, () => {});

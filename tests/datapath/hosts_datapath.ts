@@ -37,9 +37,13 @@ export function setLocators(host: Host, datapath: TunDatapath, links: number): v
   );
 }
 
-/** Opens a datapath on each of two hosts with two links. */
-export function openDatapath(hosts: TwoHosts, options: Partial<TunDatapathOptions> = {}): HostsDatapath {
-  const open = (host: Host) => {
+/** Opens a datapath on each of two hosts with two links; `optionsB` are those of host B, when they are others. */
+export function openDatapath(
+  hosts: TwoHosts,
+  options: Partial<TunDatapathOptions> = {},
+  optionsB: Partial<TunDatapathOptions> = options,
+): HostsDatapath {
+  const open = (host: Host, options: Partial<TunDatapathOptions>) => {
     let datapath: TunDatapath | undefined;
     host.in(() => {
       datapath = new TunDatapath({ moduleUrl: WORKER_MODULE, excludedPorts: [], ...options });
@@ -47,7 +51,7 @@ export function openDatapath(hosts: TwoHosts, options: Partial<TunDatapathOption
     setLocators(host, datapath!, 2);
     return datapath!;
   };
-  const datapaths = { a: open(hosts.a), b: open(hosts.b) };
+  const datapaths = { a: open(hosts.a, options), b: open(hosts.b, optionsB) };
   const peers = { a: hosts.b, b: hosts.a };
   const pair = (host: "a" | "b", link: number) => ({
     local: hosts[host].address(link),

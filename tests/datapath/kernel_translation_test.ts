@@ -1,0 +1,183 @@
+import { assert, assertEquals, assertGreater, assertGreaterOrEqual } from "@std/assert";
+import { countTcxPrograms } from "deno-tun";
+import { noActivity } from "../../datapath/accounting.ts";
+import type { TunDatapath } from "../../datapath/tun_datapath.ts";
+import { CONTEXT, type HostsDatapath, openDatapath, TAG_A, TAG_B } from "./hosts_datapath.ts";
+import { Datagrams, transferTcp, until } from "./sockets.ts";
+import { needsRoot, type TwoHosts, twoHosts } from "./two_hosts.ts";
+
+const inUserNamespace = !/^\s*0\s+0\s+4294967295/.test(Deno.readTextFileSync("/proc/self/uid_map"));
+
+type Translation = "loop" | "kernel";
+
+/** Runs a test on two hosts, where host B translates as `peer` says. */
+function test(name: string, peer: Translation, fn: (hosts: TwoHosts, datapath: HostsDatapath) => void): void {
+  Deno.test({
+    name: `kernel and ${peer}: ${name}`,
+    ignore: needsRoot || inUserNamespace,
+    fn() {
+      using hosts = twoHosts(2);
+      using datapath = openDatapath(hosts, { translation: "kernel" }, { translation: peer });
+      fn(hosts, datapath);
+    },
+  });
+}
+
+/** A pair of UDP sockets between the ULIDs. */
+function sockets(hosts: TwoHosts) {
+  const ours = new Datagrams(hosts.a, hosts.a.address(1), 5000);
+  const theirs = new Datagrams(hosts.b, hosts.b.address(1), 6000);
+  return {
+    ours,
+    theirs,
+    /** Datagrams there and back. */
+    exchange(length: number, count = 1) {
+      ours.send(theirs, length, count);
+      theirs.receive(count);
+      theirs.send(ours, length, count);
+      ours.receive(count);
+    },
+    [Symbol.dispose]() {
+      ours[Symbol.dispose]();
+      theirs[Symbol.dispose]();
+    },
+  };
+}
+
+function count(datapath: TunDatapath, counter: string): number {
+  return datapath.counters()[counter];
+}
+
+for (const peer of ["kernel", "loop"] as const) {
+  test("datagrams of all sizes go by another pair and come back", peer, (hosts, datapath) => {
+    datapath.translate(2);
+    using udp = sockets(hosts);
+    udp.exchange(0);
+    udp.exchange(100, 10);
+    udp.exchange(1492 - 48);
+    udp.exchange(20_000); // fragments
+    const fragments = Math.ceil(20_008 / (1492 - 48));
+    for (const host of [datapath.a, datapath.b]) {
+      for (const counter of ["translated-out", "translated-in"]) assertEquals(count(host, counter), 12 + fragments);
+    }
+  });
+}
+
+for (const peer of ["kernel", "loop"] as const) {
+  test("a TCP stream goes by another pair, and goes on when the pair changes", peer, (hosts, datapath) => {
+    const octets = 2 << 20;
+    const ends = [hosts.a, hosts.b].map((host) => ({ host, address: host.address(1) }));
+    let port = 7000;
+    for (const link of [2, 1, 2]) {
+      datapath.translate(link);
+      transferTcp(ends[0], ends[1], port++, octets);
+      transferTcp(ends[1], ends[0], port++, octets);
+    }
+    assertGreater(count(datapath.a, "translated-out"), octets / 1500);
+  });
+}
+
+test("activity of translated payload is that of native payload", "kernel", (hosts, datapath) => {
+  datapath.translate(2);
+  using udp = sockets(hosts);
+  udp.exchange(100, 3);
+  udp.ours.send(udp.theirs, 100);
+  udp.theirs.receive(1);
+  const a = noActivity(), b = noActivity();
+  until("both have counted", () => {
+    assert(datapath.a.readActivity(CONTEXT, a) && datapath.b.readActivity(CONTEXT, b));
+    return b.receivedPackets === 4;
+  });
+  assertEquals([a.sentPackets, a.sentBytes], [4, 4 * 148]);
+  assertEquals([a.receivedPackets, a.receivedBytes], [3, 3 * 148]);
+  assertEquals([b.receivedPackets, b.receivedBytes], [4, 4 * 148]);
+  assertGreater(a.lastSent, a.lastReceived);
+  assertGreater(a.firstUnanswered, a.lastReceived);
+  assertEquals(a.firstUnreplied, 0);
+  assertEquals(b.firstUnanswered, 0);
+});
+
+test("while a path is in doubt copies are kept, and released on the new pair", "kernel", (hosts, datapath) => {
+  using udp = sockets(hosts);
+  udp.exchange(100);
+  datapath.setPath("a", 1, { hold: true });
+  hosts.a.netlink.setLink("eth1", { up: false });
+  udp.ours.send(udp.theirs, 100, 5);
+  until(
+    "the packets are in the loop",
+    () => count(datapath.a, "sent-unchanged") + count(datapath.a, "dropped-send-failed") >= 5,
+  );
+  datapath.setPath("a", 2, { release: true });
+  udp.theirs.receive(5);
+  assertEquals(count(datapath.a, "released"), 5);
+  udp.ours.send(udp.theirs, 100, 3);
+  udp.theirs.receive(3);
+  assertEquals(count(datapath.a, "translated-out"), 8);
+  assertEquals(datapath.a.name, "bpf");
+});
+
+test(
+  "a smaller path is told to the sender, and packets that do not fit are not lost in silence",
+  "kernel",
+  (hosts, datapath) => {
+    datapath.translate(2);
+    using udp = sockets(hosts);
+    udp.exchange(1400);
+    hosts.a.in(() => datapath.a.setPathMtu({ local: hosts.a.address(2), peer: hosts.b.address(2) }, 1300));
+    udp.ours.send(udp.theirs, 1400);
+    udp.theirs.receive(1);
+    const fragmentsOut = count(datapath.a, "translated-out");
+    assertEquals(fragmentsOut, 3);
+  },
+);
+
+test("new tags count from now on", "kernel", (hosts, datapath) => {
+  datapath.translate(2);
+  using udp = sockets(hosts);
+  udp.exchange(100);
+  hosts.a.in(() => datapath.a.retag(CONTEXT, TAG_A + 1, TAG_B));
+  udp.theirs.send(udp.ours, 100);
+  until("a notice", () => {
+    const notice = datapath.a.nextNotice();
+    return notice?.type === "unknown-tag" && notice.tag === TAG_A && notice.source === hosts.b.address(2);
+  });
+  hosts.b.in(() => datapath.b.retag(CONTEXT, TAG_B, TAG_A + 1));
+  udp.exchange(100);
+  assertEquals(count(datapath.a, "dropped-unknown-tag"), 1);
+});
+
+test("one direction translated and the other native", "kernel", (hosts, datapath) => {
+  datapath.setPath("a", 2);
+  datapath.setPath("b", 1);
+  using udp = sockets(hosts);
+  udp.exchange(100, 4);
+  assertEquals([count(datapath.a, "translated-out"), count(datapath.a, "translated-in")], [4, 0]);
+  assertEquals([count(datapath.b, "translated-out"), count(datapath.b, "translated-in")], [0, 4]);
+  const activity = noActivity();
+  datapath.a.readActivity(CONTEXT, activity);
+  assertEquals([activity.sentPackets, activity.receivedPackets, activity.firstUnanswered], [4, 4, 0]);
+});
+
+Deno.test({
+  name: "kernel: closing removes device and programs, and opening again finds a clean house",
+  ignore: needsRoot || inUserNamespace,
+  fn() {
+    using hosts = twoHosts(2);
+    const programs = () =>
+      hosts.a.in(() =>
+        hosts.a.netlink.links().map(({ index }) =>
+          countTcxPrograms(index, "ingress") + countTcxPrograms(index, "egress")
+        ).reduce((sum, n) => sum + n)
+      );
+    const links = hosts.a.netlink.links().length;
+    for (let i = 0; i < 2; i++) {
+      const datapath = openDatapath(hosts, { translation: "kernel" });
+      assertEquals(programs(), 2 * 3 + 1); // accounting both ways and translation at two interfaces, and the device
+      assertEquals(hosts.a.netlink.links().length, links + 3);
+      datapath[Symbol.dispose]();
+      assertEquals(programs(), 0);
+      assertEquals(hosts.a.netlink.links().length, links);
+      assertGreaterOrEqual(count(datapath.a, "translated-out"), 0);
+    }
+  },
+});
