@@ -291,10 +291,11 @@ export class ControlReceiver {
 export class Sender {
   readonly fd: number;
   readonly locator: Address;
-  readonly interfaceName: string;
+  /** Undefined when it is not bound to an interface. */
+  readonly interfaceName: string | undefined;
   readonly #to = stableBytes(SOCKADDR_IN6_LENGTH);
 
-  constructor(fd: number, locator: Address, interfaceName: string) {
+  constructor(fd: number, locator: Address, interfaceName: string | undefined) {
     this.fd = fd;
     this.locator = locator;
     this.interfaceName = interfaceName;
@@ -325,21 +326,21 @@ export class Sender {
 
 /**
  * Opens a sender. It is bound to the locator, so that source-specific routes apply (a packet must leave by the provider
- * of its source), and to the interface, so that the agent's own steering routes do not.
+ * of its source), and to the interface, so that the agent's own steering routes do not; without an interface they do.
  * Throws SystemError: EPERM without CAP_NET_RAW, ENODEV without the interface.
  */
-export function openSender(locator: Address, interfaceName: string): Sender {
+export function openSender(locator: Address, interfaceName: string | undefined): Sender {
   const fd = openRaw(IPPROTO_RAW, (fd) => {
     attachFilter(fd, [[RETURN, 0, 0, DROP]]); // a raw socket also receives; this one never reads
     setInt(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER");
     // The locator may come back while the agent holds on to it, e.g. after the link went down and up.
     setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1, "IPV6_FREEBIND");
     setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, 8 << 20);
-    const device = cString(interfaceName);
-    check(
-      libc().setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, device.length),
-      `SO_BINDTODEVICE ${interfaceName}`,
-    );
+    if (interfaceName !== undefined) {
+      const device = cString(interfaceName);
+      const call = `SO_BINDTODEVICE ${interfaceName}`;
+      check(libc().setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, device.length), call);
+    }
     const address = stableBytes(SOCKADDR_IN6_LENGTH);
     putSockaddrIn6(address, 0);
     address.set(parseAddress(locator), SOCKADDR_IN6_ADDRESS);

@@ -95,6 +95,10 @@ export function readTcp(packet: Uint8Array) {
 
 /** Octets that differ from place to place. */
 export function pattern(length: number, seed = 1): Uint8Array {
-  let state = seed;
-  return Uint8Array.from({ length }, () => (state = Math.imul(state, 1103515245) + 12345 >>> 0) >>> 16);
+  const octets = new Uint8Array(length);
+  for (let i = 0, state = seed; i < length; i++) {
+    state = (Math.imul(state, 1103515245) + 12345) | 0;
+    octets[i] = state >>> 16;
+  }
+  return octets;
 }
