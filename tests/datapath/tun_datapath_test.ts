@@ -210,7 +210,7 @@ test("a path may differ in each direction", async (hosts, datapath) => {
   assertEquals(datapath.b.counters()["translated-out"], 0);
 });
 
-test("UDP passes, small and in datagrams that are fragmented", async (hosts, datapath) => {
+test("UDP passes, small and in datagrams that are fragmented", (hosts, datapath) => {
   datapath.translate(2);
   using a = new Datagrams(hosts.a, hosts.b), b = new Datagrams(hosts.b, hosts.a);
   for (const length of [0, 1, 64, 1444, 1445, 4000, 9000]) {
@@ -536,7 +536,7 @@ test("many contexts come and go", (hosts, datapath) => {
 Deno.test({
   name: "closing leaves no device, route, rule, address or descriptor behind",
   ignore: needsRoot,
-  fn() {
+  async fn() {
     using hosts = twoHosts(2);
     const descriptors = () => [...Deno.readDirSync("/proc/self/fd")].length;
     const state = (host: Host) => ({
@@ -550,9 +550,13 @@ Deno.test({
       assert(hosts.a.netlink.link("shim0") !== undefined);
     };
     run();
-    const before = [state(hosts.a), state(hosts.b), descriptors()];
+    const before = [state(hosts.a), state(hosts.b)];
     run();
-    assertEquals([state(hosts.a), state(hosts.b), descriptors()], before);
+    assertEquals([state(hosts.a), state(hosts.b)], before);
+    const fewest = descriptors();
+    for (let i = 0; i < 3; i++) run();
+    // The runtime closes a Worker's own descriptors when its thread has ended, a little later.
+    await until(() => descriptors() <= fewest, "descriptors closed");
     assertEquals(hosts.a.netlink.link("shim0"), undefined);
   },
 });
