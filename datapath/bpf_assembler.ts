@@ -240,6 +240,11 @@ export const Helper = {
   skbLoadBytesRelative: 68,
   /** `long (u32 ifindex, void *, int, u64 flags)`: as `redirect`; next hop and link-layer header are the kernel's. */
   redirectNeigh: 152,
+  /**
+   * `long (skb, u32 ifindex, u32 *length, s32 difference, u64 flags)`: 0 when a packet of so many octets from the
+   * network header on, and the difference, fits the device.
+   */
+  checkMtu: 163,
 } as const;
 
 /** `startHeader` of {@linkcode Helper.skbLoadBytesRelative}: offsets count from the network header. */

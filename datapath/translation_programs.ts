@@ -116,7 +116,10 @@ export function translateOutProgram(maps: TranslationMaps, loopIndex: number): U
   }
   lookup(asm, maps.out, SOURCE, "loop");
   asm.load("u16", R9, FP, PAYLOAD_LENGTH).toBigEndian(R9, 16).add(R9, IPV6_HEADER_LENGTH)
-    .load("u32", R1, R7, WayOut.mtu).subtract(R1, PAYLOAD_HEADER_LENGTH).jumpIf(R9, ">", R1, "loop");
+    .load("u32", R1, R7, WayOut.mtu).subtract(R1, PAYLOAD_HEADER_LENGTH).jumpIf(R9, ">", R1, "loop")
+    // The device may have become narrower, or be gone: the loop learns it when it sends, and tells.
+    .store("u32", FP, KEY, R9).set(R1, R6).load("u32", R2, R7, WayOut.interfaceIndex).set(R3, FP).add(R3, KEY)
+    .set(R4, PAYLOAD_HEADER_LENGTH).set(R5, 0).call(Helper.checkMtu).jumpIf(R0, "!=", 0, "loop");
   countPacket(asm, maps, WayOut.slot, SENT, Translated.out);
 
   asm.load("u64", R1, R7, WayOut.payloadHeader).load("u8", R2, FP, NEXT_HEADER).or(R1, R2)
