@@ -318,6 +318,42 @@ Deno.test("activity that is told late counts from when it happened", () => {
   assertEquals(machine.nextDeadline(), 1200 + INTERVAL);
 });
 
+Deno.test("whatever is heard answers what was sent before it", () => {
+  for (const from of Object.keys(SET_UP)) {
+    for (const state of [Operational, Exploring, InboundOk]) {
+      const bench = new Bench(SLOW);
+      SET_UP[from](bench);
+      bench.receive(bench.peerProbe(state), at);
+      assertEquals(bench.machine.lastHeard, at);
+      bench.machine.handlePayloadSent(at - 1); // stops Keepalives, if they had begun before
+      const deadline = bench.machine.nextDeadline();
+      bench.machine.handlePayloadSent(at - 1);
+      assertEquals(bench.machine.nextDeadline(), deadline);
+      assert(deadline !== at - 1 + SEND, "no Send Timer");
+    }
+    for (const hear of ["handleKeepalive", "handlePayloadReceived"] as const) {
+      const bench = new Bench(SLOW);
+      SET_UP[from](bench);
+      bench.machine[hear](at);
+      assertEquals(bench.machine.lastHeard, at);
+    }
+  }
+});
+
+Deno.test("at one and the same time the order of the calls counts", () => {
+  const { machine } = new Bench();
+  machine.handlePayloadReceived(100);
+  machine.handlePayloadSent(100);
+  assertEquals(machine.nextDeadline(), 100 + SEND);
+  machine.handlePayloadReceived(100);
+  assertEquals(machine.nextDeadline(), 100 + INTERVAL);
+  machine.handlePayloadSent(100);
+  assertEquals(machine.nextDeadline(), 100 + SEND);
+  machine.handleFailure("link-down", 200);
+  machine.handlePayloadReceived(200);
+  assertEquals(machine.state, InboundOk);
+});
+
 Deno.test("payload that came in before the failure was noticed does not speak against it", () => {
   const bench = new Bench();
   bench.machine.handleFailure("link-down", 1000);

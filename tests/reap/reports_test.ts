@@ -118,6 +118,7 @@ Deno.test("probes are remembered for 10 s after an exploration: late reports tel
   assertEquals(bench.machine.current, PAIRS[1]);
   assertEquals(bench.environment.book.get(PAIRS[3])?.rttMs, 90);
   bench.machine.handleKeepalive(now + 95);
+  bench.machine.handleTimeout(now + 10_089); // too early
   assertEquals(bench.machine.nextDeadline(), now + 90 + 10_000);
   bench.run(now + 90 + 10_000);
   assertEquals(bench.machine.nextDeadline(), Infinity);
