@@ -1,7 +1,7 @@
 /**
  * What translation costs: TCP throughput, round-trip time, small datagrams, processor time. Needs root, iperf3 and ping.
  *
- *     deno run -A bench/datapath.ts [--rounds 5] [--seconds 2]
+ *     deno run -A bench/datapath.ts [--rounds 5] [--seconds 2] [--translation loop|kernel]
  *
  * Two hosts in network namespaces of this machine, two links between them. Flows between the addresses of link 1 go
  * there directly, or are translated by both hosts and take link 2. The two take turns, and each translated run is
@@ -12,7 +12,10 @@ import { parseArgs } from "@std/cli";
 import { type Host, twoHosts } from "../tests/datapath/two_hosts.ts";
 import { openDatapath } from "../tests/datapath/hosts_datapath.ts";
 
-const options = parseArgs(Deno.args, { string: ["rounds", "seconds"], default: { rounds: "5", seconds: "2" } });
+const options = parseArgs(Deno.args, {
+  string: ["rounds", "seconds", "translation"],
+  default: { rounds: "5", seconds: "2", translation: "loop" },
+});
 const rounds = Number(options.rounds), seconds = Number(options.seconds);
 /** Kernel clock ticks of /proc, in Hz. */
 const TICKS = 100;
@@ -77,7 +80,7 @@ async function roundTripMs(a: Host, b: Host): Promise<number> {
 }
 
 using hosts = twoHosts(2);
-using translation = openDatapath(hosts);
+using translation = openDatapath(hosts, { translation: options.translation === "kernel" ? "kernel" : "loop" });
 const { a, b } = hosts;
 const tcp: { direct: Run; translated: Run }[] = [], udp: typeof tcp = [];
 const rtt: { direct: number; translated: number }[] = [];

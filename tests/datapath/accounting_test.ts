@@ -21,6 +21,7 @@ import { libc } from "../../ffi/libc.ts";
 import { parseAddress } from "../../wire/address.ts";
 import type { Activity, FlowObservation } from "../../shim6/api.ts";
 import { type Accounting, MAX_CONTEXTS, mergeActivity, noActivity, openAccounting } from "../../datapath/accounting.ts";
+import { bpfRefused } from "./bpf_allowed.ts";
 import { Datagrams, transferTcp, until } from "./sockets.ts";
 import { type Host, needsRoot, type TwoHosts, twoHosts } from "./two_hosts.ts";
 
@@ -28,9 +29,8 @@ type Backend = "ebpf" | "tap";
 const EXCLUDED_PORTS = [53, 853];
 const HEADERS = 40 + 8; // IPv6 and UDP
 
-/** In a user namespace bpf(2) is refused, whoever one is there. */
 const inUserNamespace = !/^\s*0\s+0\s+4294967295/.test(Deno.readTextFileSync("/proc/self/uid_map"));
-const backends: readonly Backend[] = inUserNamespace ? ["tap"] : ["ebpf", "tap"];
+const backends: readonly Backend[] = bpfRefused ? ["tap"] : ["ebpf", "tap"];
 
 /** The tap's time stamps are those of another clock, which is compared with ours now and then: ms. */
 const INACCURACY: Record<Backend, number> = { ebpf: 0, tap: 1 };
@@ -341,7 +341,7 @@ conform("a frame for another machine does not count", (bed) => {
 
 Deno.test({
   name: "ebpf: what this host forwards makes no flow",
-  ignore: needsRoot || inUserNamespace,
+  ignore: needsRoot || bpfRefused,
   fn() {
     using bed = new Bed("ebpf");
     const tun = bed.a.in(() => openTun("l3"));
@@ -395,7 +395,7 @@ conform("closing leaves nothing in the kernel", (bed, backend) => {
 
 Deno.test({
   name: "ebpf: a killed process leaves no program at the interface",
-  ignore: needsRoot || inUserNamespace,
+  ignore: needsRoot || bpfRefused,
   async fn() {
     using hosts = twoHosts(1);
     const index = hosts.a.netlink.link("eth1")!.index;
@@ -445,7 +445,7 @@ Deno.test({
 
 Deno.test({
   name: "without bpf(2) the tap is opened and tells the refusal",
-  ignore: !inUserNamespace,
+  ignore: needsRoot || !bpfRefused,
   fn() {
     const accounting = openAccounting({ excludedPorts: [] });
     accounting.close();

@@ -2,11 +2,10 @@ import { assert, assertEquals, assertGreater, assertGreaterOrEqual } from "@std/
 import { countTcxPrograms } from "deno-tun";
 import { noActivity } from "../../datapath/accounting.ts";
 import type { TunDatapath } from "../../datapath/tun_datapath.ts";
+import { bpfRefused } from "./bpf_allowed.ts";
 import { CONTEXT, type HostsDatapath, openDatapath, TAG_A, TAG_B } from "./hosts_datapath.ts";
 import { Datagrams, transferTcp, until } from "./sockets.ts";
 import { needsRoot, type TwoHosts, twoHosts } from "./two_hosts.ts";
-
-const inUserNamespace = !/^\s*0\s+0\s+4294967295/.test(Deno.readTextFileSync("/proc/self/uid_map"));
 
 type Translation = "loop" | "kernel";
 
@@ -14,7 +13,7 @@ type Translation = "loop" | "kernel";
 function test(name: string, peer: Translation, fn: (hosts: TwoHosts, datapath: HostsDatapath) => void): void {
   Deno.test({
     name: `kernel and ${peer}: ${name}`,
-    ignore: needsRoot || inUserNamespace,
+    ignore: needsRoot || bpfRefused,
     fn() {
       using hosts = twoHosts(2);
       using datapath = openDatapath(hosts, { translation: "kernel" }, { translation: peer });
@@ -160,7 +159,7 @@ test("one direction translated and the other native", "kernel", (hosts, datapath
 
 Deno.test({
   name: "kernel: closing removes device and programs, and opening again finds a clean house",
-  ignore: needsRoot || inUserNamespace,
+  ignore: needsRoot || bpfRefused,
   fn() {
     using hosts = twoHosts(2);
     const programs = () =>

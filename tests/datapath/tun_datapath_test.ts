@@ -25,21 +25,27 @@ import {
   TAG_B,
   WORKER_MODULE,
 } from "./hosts_datapath.ts";
+import { bpfRefused } from "./bpf_allowed.ts";
 import { ipv6, pattern, udp } from "./packets.ts";
 import { type Host, needsRoot, type TwoHosts, twoHosts } from "./two_hosts.ts";
 
 const PORT = 5533;
 
+/** Both backends: the packet loop alone, and the kernel before it. */
+const BACKENDS = [["tun", "loop"], ["bpf", "kernel"]] as const;
+
 function test(name: string, fn: (hosts: TwoHosts, datapath: HostsDatapath) => Promise<void> | void): void {
-  Deno.test({
-    name,
-    ignore: needsRoot,
-    async fn() {
-      using hosts = twoHosts(2);
-      using datapath = openDatapath(hosts);
-      await fn(hosts, datapath);
-    },
-  });
+  for (const [backend, translation] of BACKENDS) {
+    Deno.test({
+      name: `${backend}: ${name}`,
+      ignore: needsRoot || backend === "bpf" && bpfRefused,
+      async fn() {
+        using hosts = twoHosts(2);
+        using datapath = openDatapath(hosts, { translation });
+        await fn(hosts, datapath);
+      },
+    });
+  }
 }
 
 /** A TCP connection between the addresses of link 1. */
