@@ -31,7 +31,9 @@ export type IdentityKind = "HBA" | "CGA" | "CGA/HBA";
 
 /** Addresses with what proves that they belong together. */
 export interface Identity {
+  /** Follows from parameters and key. */
   readonly kind: IdentityKind;
+  /** That of the addresses: 0, 1 or 2. */
   readonly sec: number;
   /** One for each prefix, in order. */
   readonly addresses: readonly Address[];
@@ -54,8 +56,10 @@ export type IdentityFault =
 
 /** An identity file cannot be used. */
 export class IdentityError extends UsageError {
+  /** Tells it from other errors in a log. */
   override name = "IdentityError";
 
+  /** `message` is for the user and names the file. */
   constructor(readonly fault: IdentityFault, message: string) {
     super(message);
   }

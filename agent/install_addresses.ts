@@ -5,6 +5,7 @@ import type { Address } from "../wire/address.ts";
 
 /** Where an address is to be. */
 export interface Placement {
+  /** Without its prefix, which is always of 64 bits. */
   readonly address: Address;
   /** Interface index. */
   readonly index: number;
