@@ -140,8 +140,8 @@ export class Establishment {
       this.#establish(context, { local: destination, peer: source }, typeName(message), now);
     } else if (context.isEstablished) {
       this.#failover.wake(context);
-      this.#failover.payloadReceived(context, now);
       if (changed) this.#failover.peerLocatorsChanged(context, now);
+      this.#failover.payloadReceived(context, now);
     }
     this.#sendR2(context, message.initiatorNonce, received, now);
   }
@@ -162,8 +162,8 @@ export class Establishment {
     this.#core.table.endExchange(context);
     this.#core.setState(context, "ESTABLISHED", "R2", now);
     context.update = updateIfNeeded(this.#core, context, now);
-    this.#failover.payloadReceived(context, now);
     if (changed) this.#failover.peerLocatorsChanged(context, now);
+    this.#failover.payloadReceived(context, now);
   }
 
   /** R1bis: the peer does not know the tag that we send it (RFC 5533 §7.18). */
