@@ -30,6 +30,7 @@ import {
   type PathSettings,
   Verdict,
 } from "./emulator_core.ts";
+import { jsonLines } from "./json_lines.ts";
 
 /** The emulator's TUN device, unless told otherwise. */
 export const EMULATOR_DEVICE = "emu0";
@@ -298,15 +299,9 @@ export class Emulator {
   }
 
   async #read(): Promise<void> {
-    let rest = "";
-    for await (const text of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop()!;
-      for (const line of lines) {
-        const reply = JSON.parse(line) as EmulatorReply;
-        this.#waiting.get(reply.id)?.(reply);
-        this.#waiting.delete(reply.id);
-      }
+    for await (const reply of jsonLines<EmulatorReply>(this.#process.stdout)) {
+      this.#waiting.get(reply.id)?.(reply);
+      this.#waiting.delete(reply.id);
     }
     this.#ended = true;
     for (const [id, resolve] of this.#waiting) resolve({ id, ok: false, error: "it has ended" });

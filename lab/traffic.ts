@@ -65,18 +65,30 @@ export interface UdpExchanged {
   readonly reordered: number;
   /** Not as they were sent. */
   readonly corrupt: number;
+  /** Highest sequence number received, -1 when none; they count from 0. */
+  readonly highest: number;
+  /** Runs of datagrams that did not come, up to `highest`, in order. */
+  readonly missing: readonly MissingRun[];
   /** One-way delay, ms (both sides read one clock). */
   readonly delay_ms: { readonly min: number; readonly mean: number; readonly max: number };
   readonly reception: ReceptionReport;
 }
 
+/** Consecutive datagrams that never arrived, sent after `after` and before `before` (monotonic ms). */
+export interface MissingRun {
+  readonly count: number;
+  readonly after: number;
+  readonly before: number;
+}
+
 const HELP = `usage: shim6-agent lab traffic tcp-receive --local ADDR --port N [--gap-ms G] [--progress-ms P]
        shim6-agent lab traffic tcp-send --local ADDR --peer ADDR --port N [--duration-ms D]
                                         [--block-bytes B] [--every-ms E]   (E 0: as fast as it goes)
-       shim6-agent lab traffic udp --local ADDR --peer ADDR --port N [--duration-ms D] [--no-send]
+       shim6-agent lab traffic udp --local ADDR --peer ADDR --port N [--duration-ms D] [--no-send] [--answer]
                                    [--block-bytes B] [--every-ms E] [--gap-ms G] [--progress-ms P]
 
-ordinary sockets between two addresses; JSON lines, the last one the result; SIGTERM ends them`;
+ordinary sockets between two addresses; JSON lines, the last one the result; SIGTERM ends them. With --answer a side
+sends only once it has heard the other.`;
 
 interface Options {
   readonly local: string;
@@ -88,6 +100,7 @@ interface Options {
   readonly gapMs: number;
   readonly progressMs: number;
   readonly send: boolean;
+  readonly answer: boolean;
 }
 
 /** `lab traffic PROGRAM …`. Returns the exit code. */
@@ -119,7 +132,7 @@ const PROGRAMS: Readonly<Record<string, (options: Options, stop: AbortSignal) =>
 function readOptions(args: string[]): Options {
   const flags = parseArgs(args, {
     string: ["local", "peer", "port", "duration-ms", "block-bytes", "every-ms", "gap-ms", "progress-ms"],
-    boolean: ["send"],
+    boolean: ["send", "answer"],
     negatable: ["send"],
     default: {
       "duration-ms": "3600000",
@@ -149,6 +162,7 @@ function readOptions(args: string[]): Options {
     gapMs: number("gap-ms"),
     progressMs: number("progress-ms"),
     send: flags.send,
+    answer: flags.answer,
   };
 }
 
@@ -250,7 +264,8 @@ async function udpExchange(options: Options, stop: AbortSignal): Promise<UdpExch
   const socket = dgram.createSocket({ type: "udp6" });
   const reception = new Reception(options.gapMs);
   const pattern = filler(options.blockBytes);
-  const seen = new Set<number>();
+  /** By sequence number, when each was sent. */
+  const arrived = new Map<number, number>();
   let bytesReceived = 0, duplicates = 0, reordered = 0, corrupt = 0, highest = -1;
   let delayLeast = Infinity, delaySum = 0, delayMost = 0;
   socket.on("message", (datagram: Uint8Array) => {
@@ -261,16 +276,17 @@ async function udpExchange(options: Options, stop: AbortSignal): Promise<UdpExch
       return;
     }
     const sequence = view.getUint32(0);
-    if (seen.has(sequence)) {
+    if (arrived.has(sequence)) {
       duplicates++;
       return;
     }
-    seen.add(sequence);
+    const sentAt = view.getFloat64(4);
+    arrived.set(sequence, sentAt);
     reception.add(now, datagram.length);
     bytesReceived += datagram.length;
     if (sequence < highest) reordered++;
     highest = Math.max(highest, sequence);
-    const delay = now - view.getFloat64(4);
+    const delay = now - sentAt;
     delayLeast = Math.min(delayLeast, delay);
     delaySum += delay;
     delayMost = Math.max(delayMost, delay);
@@ -293,7 +309,7 @@ async function udpExchange(options: Options, stop: AbortSignal): Promise<UdpExch
   const datagram = filler(options.blockBytes);
   const view = new DataView(datagram.buffer);
   for (let tick = 1; !stop.aborted && monotonicNow() < start + options.durationMs; tick++) {
-    if (options.send) {
+    if (options.send && (!options.answer || arrived.size > 0)) {
       view.setUint32(0, sent);
       view.setFloat64(4, monotonicNow());
       const failure = await new Promise<Error | null>((resolve) => {
@@ -314,14 +330,32 @@ async function udpExchange(options: Options, stop: AbortSignal): Promise<UdpExch
     sent,
     bytes_sent: bytesSent,
     send_errors: sendErrors,
-    received: seen.size,
+    received: arrived.size,
     bytes_received: bytesReceived,
     duplicates,
     reordered,
     corrupt,
-    delay_ms: { min: seen.size === 0 ? 0 : delayLeast, mean: delaySum / Math.max(1, seen.size), max: delayMost },
+    highest,
+    missing: missingRuns(arrived, highest),
+    delay_ms: { min: arrived.size === 0 ? 0 : delayLeast, mean: delaySum / Math.max(1, arrived.size), max: delayMost },
     reception: reception.report(),
   };
+}
+
+function missingRuns(arrived: ReadonlyMap<number, number>, highest: number): MissingRun[] {
+  const runs: MissingRun[] = [];
+  let count = 0, after = 0;
+  for (let sequence = 0; sequence <= highest; sequence++) {
+    const sentAt = arrived.get(sequence);
+    if (sentAt === undefined) {
+      count++;
+      continue;
+    }
+    if (count > 0) runs.push({ count, after, before: sentAt });
+    count = 0;
+    after = sentAt;
+  }
+  return runs;
 }
 
 /** Octets without a short period, the same in every process. */

@@ -1,20 +1,23 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { UsageError } from "../../agent/errors.ts";
 import { type TcpReceived, type TcpSent, trafficCommand, type UdpExchanged } from "../../lab/traffic.ts";
-import { spawnLab, Traffic } from "./processes.ts";
+import { TrafficProcess } from "../../lab/traffic_process.ts";
+import { spawnLab } from "./processes.ts";
+
+const PATIENCE_MS = 20_000;
 
 const LOCAL = ["--local", "::1"];
 const TO_SELF = [...LOCAL, "--peer", "::1"];
 
-function start(...args: string[]): Traffic {
-  return new Traffic(spawnLab(["traffic", ...args]));
+function start(...args: string[]): TrafficProcess {
+  return new TrafficProcess(spawnLab(["traffic", ...args]));
 }
 
-async function stream(send: string[], receive: string[] = []): Promise<[TcpSent, TcpReceived, Traffic]> {
+async function stream(send: string[], receive: string[] = []): Promise<[TcpSent, TcpReceived, TrafficProcess]> {
   const receiver = start("tcp-receive", ...LOCAL, "--port", "0", ...receive);
   const { port } = await receiver.line("listening");
   const sender = start("tcp-send", ...TO_SELF, "--port", String(port), ...send);
-  const [sent, received] = await Promise.all([sender.result(), receiver.result()]);
+  const [sent, received] = await Promise.all([sender.result(PATIENCE_MS), receiver.result(PATIENCE_MS)]);
   return [sent as TcpSent, received as TcpReceived, receiver];
 }
 
@@ -44,7 +47,10 @@ Deno.test("a sender that is told to stop ends its stream cleanly", async () => {
   await receiver.line("connected");
   await sender.line("connected");
   sender.stop();
-  const [sent, received] = await Promise.all([sender.result(), receiver.result()]) as [TcpSent, TcpReceived];
+  const [sent, received] = await Promise.all([sender.result(PATIENCE_MS), receiver.result(PATIENCE_MS)]) as [
+    TcpSent,
+    TcpReceived,
+  ];
   assertEquals([sent.complete, received.complete], [true, true]);
   assertEquals(received.sha256, sent.sha256);
 });
@@ -53,7 +59,7 @@ Deno.test("a receiver that is told to stop says what it had received", async () 
   const receiver = start("tcp-receive", ...LOCAL, "--port", "0");
   await receiver.line("listening");
   receiver.stop();
-  const received = await receiver.result() as TcpReceived;
+  const received = await receiver.result(PATIENCE_MS) as TcpReceived;
   assertEquals([received.complete, received.error, received.bytes], [false, "told to stop", 0]);
 });
 
@@ -62,7 +68,7 @@ Deno.test("datagrams to itself are all accounted for", async () => {
   await exchange.line("listening");
   await new Promise((resolve) => setTimeout(resolve, 300));
   exchange.stop();
-  const result = await exchange.result() as UdpExchanged;
+  const result = await exchange.result(PATIENCE_MS) as UdpExchanged;
   assert(result.sent > 20);
   assertEquals([result.received, result.bytes_received], [result.sent, 200 * result.sent]);
   assertEquals([result.duplicates, result.reordered, result.corrupt, result.send_errors], [0, 0, 0, 0]);
@@ -71,7 +77,7 @@ Deno.test("datagrams to itself are all accounted for", async () => {
 
 Deno.test("a side that does not send only listens", async () => {
   const silent = start("udp", ...TO_SELF, "--port", "47002", "--no-send", "--duration-ms", "50", "--every-ms", "10");
-  const result = await silent.result() as UdpExchanged;
+  const result = await silent.result(PATIENCE_MS) as UdpExchanged;
   assertEquals([result.sent, result.received, result.send_errors], [0, 0, 0]);
 });
 

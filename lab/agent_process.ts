@@ -1,0 +1,134 @@
+/** An agent of the testbed: a process of its own on one of its hosts. */
+
+import { monotonicNow } from "deno-tun";
+import { CommandError } from "../agent/errors.ts";
+import type { LoggedEvent } from "../agent/event_log.ts";
+import { ask } from "../control/client.ts";
+import type { ContextReport, StatusReport } from "../control/protocol.ts";
+import type { LocatorPair } from "../policies/policy.ts";
+import { samePair } from "../policies/policy.ts";
+import type { Executable } from "./self.ts";
+import type { LabHost, Topology } from "./topology.ts";
+
+/** How to start an agent. */
+export interface AgentOptions {
+  readonly executable: Executable;
+  /** Its arguments beside those that the testbed needs. */
+  readonly args: readonly string[];
+  /** A folder for its control socket, event log and messages. */
+  readonly directory: string;
+}
+
+/** Something in the testbed did not happen in time. */
+export class LabTimeout extends Error {
+  /** `LabTimeout` */
+  override name = "LabTimeout";
+}
+
+const START_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 5_000;
+const PAUSE_MS = 20;
+
+/** Waits, asking now and then, until `done` says so. Throws {@linkcode LabTimeout}. */
+export async function waitFor(what: string, timeoutMs: number, done: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = monotonicNow() + timeoutMs;
+  while (!await done()) {
+    if (monotonicNow() > deadline) throw new LabTimeout(`${what}: not within ${timeoutMs / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+  }
+}
+
+/** A running agent. */
+export class AgentProcess {
+  readonly host: LabHost;
+  readonly #process: Deno.ChildProcess;
+  readonly #control: string;
+  readonly #eventsFile: string;
+  readonly #logFile: string;
+  readonly #logging: Promise<void>;
+  #exit: Deno.CommandStatus | undefined;
+
+  private constructor(topology: Topology, host: LabHost, options: AgentOptions) {
+    this.host = host;
+    this.#control = `${options.directory}/${host.name}.sock`;
+    this.#eventsFile = `${options.directory}/${host.name}.events.jsonl`;
+    this.#logFile = `${options.directory}/${host.name}.log`;
+    const { command, args } = options.executable;
+    this.#process = topology.spawn(host, command, {
+      args: [
+        ...args,
+        "run",
+        "--insecure-locators",
+        ...host.providers.flatMap((provider) => ["--interface", provider.interface]),
+        "--control",
+        this.#control,
+        "--events",
+        this.#eventsFile,
+        ...options.args,
+      ],
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    });
+    this.#process.status.then((status) => this.#exit = status);
+    const log = Deno.openSync(this.#logFile, { write: true, create: true, truncate: true });
+    this.#logging = this.#process.stderr.pipeTo(log.writable);
+  }
+
+  /** Starts an agent and waits until it answers. Throws CommandError when it does not come up. */
+  static async start(topology: Topology, host: LabHost, options: AgentOptions): Promise<AgentProcess> {
+    const agent = new AgentProcess(topology, host, options);
+    await waitFor(`the agent of host ${host.name} answers`, START_TIMEOUT_MS, async () => {
+      if (agent.#exit !== undefined) {
+        await agent.#logging;
+        throw new CommandError(
+          `the agent of host ${host.name} ended at once: ${Deno.readTextFileSync(agent.#logFile)}`,
+        );
+      }
+      return await agent.#answers();
+    });
+    return agent;
+  }
+
+  async #answers(): Promise<boolean> {
+    try {
+      await this.status();
+      return true;
+    } catch (error) {
+      if (error instanceof CommandError) return false; // not listening yet
+      throw error;
+    }
+  }
+
+  /** As `status --json` shows it. */
+  async status(): Promise<StatusReport> {
+    return await ask<StatusReport>(this.#control, { command: "status" });
+  }
+
+  /** The context between two ULIDs, if there is one. */
+  async context(ulid: LocatorPair): Promise<ContextReport | undefined> {
+    return (await this.status()).contexts.find((context) => samePair(context.ulid, ulid));
+  }
+
+  /** The events of the context between two ULIDs so far, oldest first. */
+  events(ulid: LocatorPair): LoggedEvent[] {
+    const text = Deno.readTextFileSync(this.#eventsFile);
+    const lines = text.split("\n").slice(0, -1);
+    return lines.map((line) => JSON.parse(line) as LoggedEvent)
+      .filter((event) => event.ulid !== undefined && samePair(event.ulid, ulid));
+  }
+
+  /** Ends it as its user would. */
+  async stop(): Promise<void> {
+    const kill = (signal: Deno.Signal) => {
+      try {
+        this.#process.kill(signal);
+      } catch { /* it has ended by itself */ }
+    };
+    kill("SIGTERM");
+    const timer = setTimeout(() => kill("SIGKILL"), STOP_TIMEOUT_MS);
+    await this.#process.status;
+    clearTimeout(timer);
+    await this.#logging;
+  }
+}
