@@ -380,7 +380,6 @@ export class ReapMachine {
   #leaveOperational(to: ReapState, cause: FailureCause, detectionMs: number, now: number): void {
     this.#stopKeepalives();
     this.#sendTimerStart = Infinity;
-    this.#unansweredSince = Infinity;
     this.#log = new ProbeLog();
     this.#exploration = {
       plan: this.#newPlan(cause, now),
@@ -408,11 +407,8 @@ export class ReapMachine {
     const exploration = this.#exploration!;
     this.#switch(proven, exploration.cause);
     this.#setState(ReapState.Operational, "answered");
-    this.#unansweredSince = Infinity;
-    if (peerState === ReapState.Operational) {
-      this.#sendTimerStart = Infinity;
-      this.#startKeepalives(now);
-    } else {
+    if (peerState === ReapState.Operational) this.#startKeepalives(now);
+    else {
       this.#sendTimerStart = now;
       this.#sendProbe(this.#current, "final probe on the chosen pair", now);
     }

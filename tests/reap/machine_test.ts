@@ -292,6 +292,18 @@ Deno.test("detection counts from the first payload that nothing answered", () =>
   assertEquals([recovered.detectionMs, recovered.explorationMs], [SEND, 30]);
 });
 
+Deno.test("payload sent during an exploration does not count for the next detection", () => {
+  const bench = new Bench();
+  bench.machine.handlePayloadSent(100);
+  bench.receive(bench.peerProbe(Exploring), 200);
+  bench.machine.handlePayloadSent(300);
+  bench.receive(bench.peerProbe(InboundOk), 400);
+  bench.machine.handleFailure("link-down", 1000);
+  bench.receive(bench.peerProbe(InboundOk), 1050);
+  const detections = bench.effects().flatMap((effect) => effect.type === "recovered" ? [effect.detectionMs] : []);
+  assertEquals(detections, [100, 0]);
+});
+
 Deno.test("detection of a failure that the peer noticed counts from the first unanswered payload too", () => {
   const bench = new Bench();
   bench.machine.handlePayloadSent(100);
