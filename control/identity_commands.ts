@@ -247,8 +247,8 @@ class ProgressLine {
   #shown = false;
 
   show = ({ tried, expected, elapsedMs }: SearchProgress): void => {
-    // The first second says nothing of the rate: code is compiled and Workers start.
-    if (elapsedMs < 1_000 || this.#shown && !Deno.stderr.isTerminal()) return;
+    // The first seconds say nothing of the rate: code is compiled and Workers start.
+    if (elapsedMs < 3_000 || this.#shown && !Deno.stderr.isTerminal()) return;
     const rate = tried / elapsedMs;
     const text = `${(rate / 1_000).toFixed(2)} million hashes a second: ${duration(expected / rate)} on average, ` +
       `${duration(elapsedMs)} gone`;
