@@ -69,7 +69,9 @@ import {
   WorkerState,
 } from "./tun_shared.ts";
 
-/** Packets read from the TUN device before the other direction has its turn: up to 2 MiB of super-packets. */
+/** Packets that leave before the other direction has its turn, which takes some 0.5 ms. */
+const PACKETS_PER_TURN = 256;
+/** Packets, or super-packets, from the TUN device in one batch. */
 const READ_SLOTS = 32;
 const RECEIVE_SLOTS = 64;
 const SEND_CAPACITY = 256;
@@ -158,20 +160,22 @@ class PacketLoop implements OutboundEvents, PacketSink {
   }
 
   #readTun(): void {
-    const reader = this.#reader;
-    let slot = 0, length = reader.read(0);
-    for (; length > 0; length = reader.read(slot)) {
+    const reader = this.#reader, batch = this.#batch;
+    let slot = 0, budget = PACKETS_PER_TURN;
+    while (budget > 0) {
+      const length = reader.read(slot);
+      if (length === 0) break;
+      if (length < 0) throw new SystemError("read TUN device", -length);
       this.#obey();
       const start = reader.start(slot);
       this.#leave(start, start + length);
-      if (++slot === reader.slots) break;
-      if (this.#batch.count >= SEND_THRESHOLD) {
+      if (++slot === reader.slots || batch.count >= SEND_THRESHOLD) {
+        budget -= Math.max(slot, batch.count);
         this.#outbound.flush();
         slot = 0;
       }
     }
     this.#outbound.flush();
-    if (length < 0) throw new SystemError("read TUN device", -length);
   }
 
   /** Sends the packet in [`start`, `end`), whose vnet header stands before it. */
