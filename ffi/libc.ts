@@ -86,8 +86,8 @@ const SYMBOLS = {
   umount2: { parameters: ["buffer", "i32"], result: "i32" },
   /** int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) */
   prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
-  /** int setpriority(int which, id_t who, int niceness) */
-  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  /** int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) */
+  sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32" },
   /** pid_t gettid(void) */
   gettid: { parameters: [], result: "i32" },
   /** uid_t geteuid(void) */

@@ -71,7 +71,7 @@ export class InvalidPathSettings extends Error {
 }
 
 /** The largest frame: virtio-net header and an IPv6 packet with the largest payload length. */
-export const MAX_FRAME = 10 + 40 + 65535;
+export const MAX_FRAME: number = 10 + 40 + 65535;
 /** Octets of the virtio-net header before each packet. */
 export const FRAME_HEADER = 10;
 
