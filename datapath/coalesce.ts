@@ -45,6 +45,7 @@ export class Coalescer {
   readonly #partOffset = new Int32Array(TRAINS * PARTS);
   readonly #partLength = new Int32Array(TRAINS * PARTS);
 
+  /** Joins packets in `memory` and writes them to `sink`. */
   constructor(memory: PacketMemory, sink: PacketSink) {
     this.#memory = memory;
     this.#sink = sink;

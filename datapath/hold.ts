@@ -8,7 +8,7 @@ import type { PacketMemory } from "./packet_memory.ts";
 
 const ALIGNMENT = 16;
 /** No copy. */
-export const NONE = -1;
+export const NONE: number = -1;
 
 /** The copies of all contexts. A copy is named by a number that is valid until it is dropped. */
 export class HoldStore {

@@ -74,11 +74,15 @@ const PAGE = 65536;
 
 /** Packet memory. 16-bit sums here are in memory order: as the little-endian machine loads the network's words. */
 export class PacketMemory implements RawPacketMemory {
+  /** All of it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The same as 16-bit numbers, little-endian. */
   readonly halves: Uint16Array<ArrayBuffer>;
+  /** The same as 32-bit numbers, little-endian. */
   readonly words: Uint32Array<ArrayBuffer>;
   /** For big-endian and unaligned fields. */
   readonly view: DataView<ArrayBuffer>;
+  /** Where it lies, for the kernel. */
   readonly address: number;
   /**
    * Adds the `length` octets at `offset` to `initial` (32 bits) in one's complement. Returns 16 bits in memory order:

@@ -32,6 +32,7 @@ export class Segmenter {
   /** Sum of pseudo-header and transport header without what differs between segments. */
   #sum = 0;
 
+  /** Works on packets in `memory`. */
   constructor(memory: PacketMemory) {
     this.#memory = memory;
   }

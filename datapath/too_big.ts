@@ -16,6 +16,7 @@ export class TooBigWriter {
   readonly #sink: PacketSink;
   readonly #packet: number;
 
+  /** Answers go to `sink`. */
   constructor(memory: PacketMemory, sink: PacketSink) {
     this.#memory = memory;
     this.#sink = sink;

@@ -74,8 +74,9 @@ export interface TunDatapathOptions {
   readonly accounting?: "ebpf" | "tap";
   /** Who translates: the packet loop for all, or the kernel before it for settled paths (backend `bpf`). */
   readonly translation?: "loop" | "kernel";
-  /** Octets held back in all (16 MiB) and for one context (256 KiB). */
+  /** Octets held back in all; 16 MiB when absent. */
   readonly holdBytes?: number;
+  /** Octets held back for one context; 256 KiB when absent. */
   readonly holdShare?: number;
   /** The age in ms at which the copy of a datagram is no longer worth sending. */
   readonly holdMs?: number;
@@ -83,6 +84,7 @@ export interface TunDatapathOptions {
 
 /** The Worker does not do its part. */
 export class DatapathError extends Error {
+  /** Always this. */
   override name = "DatapathError";
 }
 
@@ -102,11 +104,13 @@ interface ContextState {
  * namespace in which it was created.
  */
 export class TunDatapath implements Datapath {
+  /** Which backend it is. */
   readonly name: "tun" | "bpf";
   /** Which way of accounting is in use. */
   readonly accountingName: "ebpf" | "tap";
   /** Why the better way of accounting is not; undefined when it is. */
   readonly accountingReason: string | undefined;
+  /** Readable when {@linkcode nextNotice} has something. */
   readonly noticeFd: number;
   readonly #netlink: Netlink;
   readonly #ownsNetlink: boolean;
@@ -240,6 +244,7 @@ export class TunDatapath implements Datapath {
     this.#commandBytes.set(header.subarray(2), at);
   }
 
+  /** The addresses payload may be sent from. Throws SystemError when a sender cannot be opened. */
   setLocators(locators: readonly LocalLocator[]): void {
     this.#locators = locators;
     const replaced = new Set<Sender>();
@@ -301,6 +306,7 @@ export class TunDatapath implements Datapath {
     return Math.max(IPV6_MIN_MTU, Math.min(link, this.#pathMtu.get(pairKey(pair))?.mtu ?? LARGEST_MTU));
   }
 
+  /** Accounts for a context, and translates what arrives for it. Throws RangeError when there are too many. */
   addContext(context: DatapathContext): void {
     if (this.#contexts.has(context.id)) return;
     const slot = this.#freeSlots.shift();
@@ -325,6 +331,7 @@ export class TunDatapath implements Datapath {
     this.#steering.addUlid(context.ulid.local);
   }
 
+  /** Gives a context other tags. */
   retag(id: number, localTag: ContextTag, peerTag: ContextTag): void {
     const state = this.#contexts.get(id);
     if (state === undefined) return;
@@ -336,6 +343,7 @@ export class TunDatapath implements Datapath {
     this.#kernel?.retag(id, localTag, peerTag);
   }
 
+  /** Ends a context; unknown ones are ignored. */
   removeContext(id: number): void {
     const state = this.#contexts.get(id);
     if (state === undefined) return;
@@ -349,6 +357,7 @@ export class TunDatapath implements Datapath {
     this.#steering.removeUlid(ulid.local);
   }
 
+  /** How payload of a context is carried from now on. */
   setPath(id: number, path: PathInstruction): void {
     const state = this.#contexts.get(id);
     if (state === undefined) return;
@@ -394,6 +403,7 @@ export class TunDatapath implements Datapath {
     state.steeredMtu = steered;
   }
 
+  /** What a context sent and received, by whatever way. Returns false when there is no such context. */
   readActivity(id: number, into: Activity): boolean {
     const state = this.#contexts.get(id);
     if (state === undefined) return false;
@@ -421,6 +431,7 @@ export class TunDatapath implements Datapath {
     return true;
   }
 
+  /** Flows without context that sent payload since the last call. */
   readFlows(): FlowObservation[] {
     return this.#accounting.flows();
   }
@@ -437,6 +448,7 @@ export class TunDatapath implements Datapath {
     }
   }
 
+  /** What the packet loop noticed, oldest first; undefined when there is nothing. */
   nextNotice(): DatapathNotice | undefined {
     let at = this.#notices.readOffset();
     if (at < 0) {
@@ -462,6 +474,7 @@ export class TunDatapath implements Datapath {
     }
   }
 
+  /** Takes note of the MTU of a path, if it is smaller than what is known. */
   setPathMtu(pair: LocatorPair, mtu: number): void {
     const usable = Math.max(mtu, IPV6_MIN_MTU); // a path must carry as much; less is not to be believed (RFC 8201 §4)
     if (usable >= this.#mtuOf(pair)) return;
@@ -483,6 +496,7 @@ export class TunDatapath implements Datapath {
     }
   }
 
+  /** Counts since the start, by what happened. */
   counters(): DatapathCounters {
     const counters: DatapathCounters = Object.fromEntries(COUNTERS.map((name, i) => [name, this.#counters[i]]));
     const kernel = this.#kernel?.translated();
@@ -493,6 +507,7 @@ export class TunDatapath implements Datapath {
     return counters;
   }
 
+  /** Stops the packet loop and removes every trace in the kernel. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -2,13 +2,17 @@
 
 /** What the Worker is started with; plain values and shared memory, to be sent by `postMessage`. */
 export interface TunWorkerInit {
-  /** The TUN device and the payload socket. */
+  /** The TUN device. */
   readonly tunFd: number;
+  /** The payload socket. */
   readonly payloadFd: number;
-  /** Event files: the main thread signals commands, the Worker notices. */
+  /** Event file by which the main thread signals commands. */
   readonly commandFd: number;
+  /** Event file by which the Worker signals notices. */
   readonly noticeFd: number;
+  /** Ring of commands. */
   readonly commands: SharedArrayBuffer;
+  /** Ring of notices. */
   readonly notices: SharedArrayBuffer;
   /** {@linkcode ACTIVITY_FIELDS} numbers for each context slot, written by the Worker. */
   readonly activity: SharedArrayBuffer;
@@ -18,8 +22,9 @@ export interface TunWorkerInit {
   readonly state: SharedArrayBuffer;
   /** Context slots. */
   readonly contexts: number;
-  /** Octets held back for all contexts and for one of them. */
+  /** Octets held back for all contexts. */
   readonly holdBytes: number;
+  /** Octets held back for one of them. */
   readonly holdShare: number;
   /** The age in ms at which the copy of a datagram is no longer worth sending. */
   readonly holdDatagramMs: number;
@@ -41,6 +46,7 @@ export const ActivityField = {
   RECEIVED_PACKETS: 6,
   RECEIVED_BYTES: 7,
 } as const;
+/** How many fields each context has. */
 export const ACTIVITY_FIELDS = 8;
 
 /** Counters of the Worker. Their names are those of `Datapath.counters()`. */
@@ -72,9 +78,14 @@ export const Counter = Object.fromEntries(COUNTERS.map((name, i) => [name, i])) 
   number
 >;
 
-/** Records on the rings: their size in octets and the offsets of their fields. */
-export const COMMAND_BYTES = 128, COMMAND_CAPACITY = 1024;
-export const NOTICE_BYTES = 64, NOTICE_CAPACITY = 256;
+/** Octets of a command. */
+export const COMMAND_BYTES = 128;
+/** Commands that wait at most. */
+export const COMMAND_CAPACITY = 1024;
+/** Octets of a notice. */
+export const NOTICE_BYTES = 64;
+/** Notices that wait at most. */
+export const NOTICE_CAPACITY = 256;
 
 /** Commands of the main thread; the fields each one has follow in {@linkcode CommandField}. */
 export const Command = {

@@ -36,11 +36,13 @@ const TFD_TIMER_ABSTIME = 1;
 
 /** A timer as a descriptor: readable when its time has come. */
 export class TimerFd {
+  /** For a poll set. */
   readonly fd: number;
   /** struct itimerspec: interval, then value, each seconds and nanoseconds of 64 bits. */
   readonly #spec = new Uint32Array(stableBytes(32).buffer, 0, 8);
   readonly #specBytes = new Uint8Array(this.#spec.buffer, 0, 32);
 
+  /** Opens it, disarmed. Throws SystemError. */
   constructor() {
     this.fd = check(libc().timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC), "timerfd_create");
   }
@@ -56,6 +58,7 @@ export class TimerFd {
     this.#set();
   }
 
+  /** Does not go off any more. */
   disarm(): void {
     this.#spec[4] = this.#spec[5] = this.#spec[6] = 0;
     this.#set();
@@ -70,6 +73,7 @@ export class TimerFd {
     return libc().read(this.fd, drained, 8) === 8;
   }
 
+  /** Closes the descriptor. */
   close(): void {
     closeFd(this.fd);
   }
@@ -104,6 +108,7 @@ export class PollSet {
     this.#stale = true;
   }
 
+  /** Takes a descriptor out. */
   remove(fd: number): void {
     if (this.#events.delete(fd)) this.#stale = true;
   }

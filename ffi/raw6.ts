@@ -134,18 +134,23 @@ const CMSG_DATA = 16;
 
 /** A control message as it came in. */
 export interface ControlMessage {
+  /** Whoever sent it, as the packet says. */
   readonly source: Address;
+  /** The address of this host it came to. */
   readonly destination: Address;
   /** From the Shim6 header on. Overwritten by the next call to `next`. */
   readonly octets: Uint8Array;
+  /** Where it came in. */
   readonly interfaceIndex: number;
 }
 
 /** An ICMPv6 error about a packet with a Shim6 header that this host sent. A hint, never a proof: anyone can send it. */
 export interface Shim6IcmpError {
+  /** Types 1, 3, 4 with code 1 (unrecognized Next Header), and 2 (RFC 4443 §3). */
   readonly kind: "unreachable" | "time-exceeded" | "no-shim6" | "packet-too-big";
-  /** Addresses of the packet in error: ours and the peer's. */
+  /** Source of the packet in error. */
   readonly local: Address;
+  /** Destination of the packet in error. */
   readonly peer: Address;
   /** The peer's tag when the quote holds a payload header, Update, Keepalive or Probe; our own in I1, I2, I2bis. */
   readonly tag: number | undefined;
@@ -179,6 +184,7 @@ export class ControlReceiver {
   #count = 0;
   #position = 0;
 
+  /** `fd` is what {@linkcode openControlSocket} returned; it is not closed here. */
   constructor(fd: number) {
     this.#fd = fd;
     const octets = addressOf(this.#octets), names = addressOf(this.#names), controls = addressOf(this.#controls);
@@ -289,12 +295,15 @@ export class ControlReceiver {
 
 /** Sends whole IPv6 packets from one local locator through one interface. */
 export class Sender {
+  /** The raw socket. */
   readonly fd: number;
+  /** What it is bound to. */
   readonly locator: Address;
   /** Undefined when it is not bound to an interface. */
   readonly interfaceName: string | undefined;
   readonly #to = stableBytes(SOCKADDR_IN6_LENGTH);
 
+  /** To be made by {@linkcode openSender}. */
   constructor(fd: number, locator: Address, interfaceName: string | undefined) {
     this.fd = fd;
     this.locator = locator;
@@ -319,6 +328,7 @@ export class Sender {
     return sent < 0 ? errno() : 0;
   }
 
+  /** Closes the socket. */
   close(): void {
     closeFd(this.fd);
   }

@@ -9,6 +9,7 @@ import { putAddress } from "./memory.ts";
 
 /** Memory for packets and for the structures that describe them to the kernel. */
 export interface PacketMemory {
+  /** All of it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** The same memory as 32-bit words. */
   readonly words: Uint32Array<ArrayBuffer>;
@@ -113,6 +114,7 @@ export class PayloadReceiver {
     return data < 0 ? 0 : this.#memory.words[data];
   }
 
+  /** Hop limit of packet `i`. */
   hopLimit(i: number): number {
     const data = this.#find(i, IPV6_HOPLIMIT);
     return data < 0 ? DEFAULT_HOP_LIMIT : this.#memory.words[data];
@@ -146,6 +148,7 @@ export class SendBatch {
   readonly #fds: Int32Array;
   readonly #base: number;
 
+  /** Sets memory aside for `capacity` packets. */
   constructor(memory: PacketMemory, capacity: number) {
     this.#memory = memory;
     this.capacity = capacity;
@@ -200,6 +203,7 @@ export class SendBatch {
     return sent > 0 ? sent : -errno();
   }
 
+  /** Forgets all packets. */
   clear(): void {
     this.count = 0;
   }

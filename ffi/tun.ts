@@ -31,6 +31,7 @@ export const VnetHeader = {
   CSUM_START: 6,
   CSUM_OFFSET: 8,
 } as const;
+/** Octets of the header. */
 export const VNET_HEADER_LENGTH = 10;
 /** The transport checksum holds the sum of the pseudo-header only; the rest is still to be added. */
 export const VNET_NEEDS_CSUM = 1;
@@ -41,8 +42,11 @@ export const GsoType = { NONE: 0, TCPV4: 1, TCPV6: 4, UDP_L4: 5, ECN: 0x80 } as 
 
 /** An open TUN device. It lives until its descriptor is closed, and takes addresses and routes on it along. */
 export interface Tun {
+  /** Non-blocking; the device ends with it. */
   readonly fd: number;
+  /** Interface name. */
   readonly name: string;
+  /** Interface index. */
   readonly index: number;
   /** The granted {@linkcode TunOffload} bits. */
   readonly offloads: number;

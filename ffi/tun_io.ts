@@ -7,7 +7,7 @@ import type { PacketMemory } from "./raw6_batch.ts";
 import { VNET_HEADER_LENGTH } from "./tun.ts";
 
 /** The largest packet: an IPv6 header and 65535 octets. */
-export const LARGEST_PACKET = 40 + 65535;
+export const LARGEST_PACKET = 65575;
 /** The packet begins at a multiple of 16; the vnet header ends where it begins. */
 const LEAD = 16;
 
@@ -20,6 +20,7 @@ export class TunReader {
   readonly #stride: number;
   readonly #views: Uint8Array<ArrayBuffer>[];
 
+  /** Sets memory aside for `slots` packets. */
   constructor(fd: number, memory: PacketMemory, slots: number) {
     this.#fd = fd;
     this.slots = slots;
