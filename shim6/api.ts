@@ -7,6 +7,7 @@ import type { Address, Prefix } from "../wire/address.ts";
 import type { ContextTag, LocatorOptions, MessageType, ReapState } from "../wire/message.ts";
 import type { FailureCause, LocatorPair, Policy } from "../policies/policy.ts";
 import type { Profile } from "../reap/profile.ts";
+import type { LocatorProver } from "./identity.ts";
 
 /** States of a context (RFC 5533 §6.2). A context that does not exist is IDLE. */
 export type ContextState = "I1-SENT" | "I2-SENT" | "ESTABLISHED" | "I2BIS-SENT" | "E-FAILED" | "NO-SUPPORT";
@@ -76,8 +77,8 @@ export interface EngineOptions {
   readonly random: () => number;
   /** Unpredictable octets: tags, nonces, secrets. */
   readonly randomBytes: (length: number) => Uint8Array;
-  /** Own options for I2, R2, I2bis and Update Request beside the locator list: PDS, signature. */
-  readonly identity?: Pick<LocatorOptions, "pds" | "signature">;
+  /** How this host proves its locators to peers. Without it they stay on its ULID, unless unproven ones are announced. */
+  readonly identity?: LocatorProver;
   /** Idle time after which a context is discarded, ms (RFC 5533 §9 suggests at least 5 minutes). */
   readonly idleTeardownMs?: number;
   /** Ends a context when its local ULID is no longer an address of this host (RFC 5533 §1.5). Default: no. */

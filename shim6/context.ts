@@ -20,7 +20,7 @@ export interface Exchange {
   /** Where the messages go, and whence the answer must come (RFC 5533 §7.16). */
   readonly pair: LocatorPair;
   /** What was announced last. */
-  announced: LocalLocators;
+  announced: LocalLocators | undefined;
   /** From the R1 or R1bis. */
   responderNonce: number;
   validator: Uint8Array | undefined;
@@ -40,7 +40,6 @@ export interface OutstandingUpdate {
   readonly nonce: number;
   readonly announced: LocalLocators;
   readonly withList: boolean;
-  retries: number;
   nominalMs: number;
   /** Infinity while it waits for a working path. */
   deadline: number;
@@ -68,13 +67,15 @@ export interface ContextHost {
 
 /** A context in any state but IDLE, in which there is none. */
 export class Context implements PairSource, Timed {
-  queueIndex = -1;
+  queueIndex: number = -1;
   nextOfPeer: Context | undefined = undefined;
   nextOfTag: Context | undefined = undefined;
   state: ContextState | "IDLE" = "IDLE";
   /** Known in ESTABLISHED and I2BIS-SENT, and in I2-SENT after an I2 of the peer. */
   peerTag: ContextTag | undefined = undefined;
   peer: PeerLocators | undefined = undefined;
+  /** What the peer knows of our locators; undefined: the ULID only. */
+  announced: LocalLocators | undefined = undefined;
   /** REAP. Exists in ESTABLISHED and I2BIS-SENT, but not while nothing is going on: `Failover` makes it when needed. */
   machine: ReapMachine | undefined = undefined;
   exchange: Exchange | undefined = undefined;
@@ -107,8 +108,6 @@ export class Context implements PairSource, Timed {
     readonly ulid: LocatorPair,
     readonly fii: number,
     readonly localTag: ContextTag,
-    /** The locators that the peer knows to be ours. */
-    public announced: LocalLocators,
     now: number,
   ) {
     this.current = ulid;
@@ -147,25 +146,24 @@ export class Context implements PairSource, Timed {
   }
 
   /**
-   * Candidate pairs, best first (RFC 5534 §4.3): verified locators of the peer only, from usable ones of ours that the
-   * peer knows. Never empty: with no usable locator at all the rest is better than nothing, since one may come back.
+   * Candidate pairs, best first (RFC 5534 §4.3): from usable locators of ours that the peer knows to verified ones of the
+   * peer. Never empty: with nothing that can be used the ULIDs remain, since their path may come back.
    */
   pairs(): readonly LocatorPair[] {
+    const { peer, announced } = this;
     const { local } = this.host;
-    const known = local.all.filter((locator) => locator.usable && this.announced.has(locator.address));
-    const usable = known.length > 0 ? known : local.all.filter((locator) => locator.usable);
-    const sources = usable.length > 0 ? usable : local.all;
+    const usable = local.all.filter((locator) => locator.usable);
+    const known = usable.filter(({ address }) => address === this.ulid.local || announced?.announces(address));
+    // From a locator that the peer does not know yet a probe is answered by R1bis, and the I2bis introduces it.
+    const sources = known.length > 0 ? known : usable.filter(({ address }) => local.announces(address));
     const ranked: { pair: LocatorPair; rank: number }[] = [];
-    const peer = this.peer;
-    if (peer !== undefined) {
-      for (const locator of sources) {
-        for (let i = 0; i < peer.addresses.length; i++) {
-          const address = peer.addresses[i];
-          if (!peer.verifiedAt(i) || peer.addresses.indexOf(address) !== i) continue;
-          const rank = priorityOf(locator) + peer.priority(i) + (peer.isBroken(i) ? 1_000 : 0) +
-            (isUniqueLocal(locator.address) === isUniqueLocal(address) ? 0 : 2_000);
-          ranked.push({ pair: this.#intern(locator.address, address), rank });
-        }
+    for (const locator of peer === undefined ? [] : sources) {
+      for (let i = 0; i < peer!.addresses.length; i++) {
+        const address = peer!.addresses[i];
+        if (!peer!.verifiedAt(i) || peer!.addresses.indexOf(address) !== i) continue;
+        const rank = priorityOf(locator) + peer!.priority(i) + (peer!.isBroken(i) ? 1_000 : 0) +
+          (isUniqueLocal(locator.address) === isUniqueLocal(address) ? 0 : 2_000);
+        ranked.push({ pair: this.#intern(locator.address, address), rank });
       }
     }
     if (ranked.length === 0) return [this.ulid];

@@ -10,15 +10,16 @@ import { PathBook } from "../policies/path_book.ts";
 import type { ReapEnvironment } from "../reap/machine.ts";
 import { ActivityTable } from "./activity_table.ts";
 import { AnswerLimit } from "./answer_limit.ts";
-import type { ContextState, Effect, EngineEvent, EngineLimits, EngineOptions } from "./api.ts";
+import type { ContextState, Effect, EngineEvent, EngineLimits, EngineOptions, LocalLocator } from "./api.ts";
 import { DEFAULT_SEND_TIMEOUT, IDLE_TEARDOWN } from "./constants.ts";
 import type { Context, ContextHost } from "./context.ts";
 import { ContextTable } from "./context_table.ts";
 import { Deadlines } from "./deadlines.ts";
+import type { LocatorProof } from "./identity.ts";
 import { LocalLocators } from "./local_locators.ts";
 import { MAX_PEER_LOCATORS } from "./peer_locators.ts";
 import { Responder } from "./validator.ts";
-import { isKnownMethod, UNPROVEN_METHOD } from "./verifier.ts";
+import { isKnownMethod, unprovenClaims } from "./verifier.ts";
 
 /** A control message that arrived, with what an answer or an Error about it needs. */
 export interface Received {
@@ -69,7 +70,7 @@ export class Core implements ContextHost {
     this.idleTeardownMs = options.idleTeardownMs ?? IDLE_TEARDOWN;
     this.table = new ContextTable(options.randomBytes);
     this.responder = new Responder(options.randomBytes, now);
-    this.local = new LocalLocators(options.locators, this.nonce());
+    this.local = this.localLocators(options.locators, this.nonce());
     this.reap = {
       profile: options.profile,
       policy: options.policy,
@@ -144,29 +145,45 @@ export class Core implements ContextHost {
     this.sendError(code, optionErrorPointer(received.octets, code, locatorIndex), received, now);
   }
 
-  /** Whether this host has locators to announce that a peer could accept. */
-  #announces(ulid: Address): boolean {
-    if (this.options.identity?.pds === undefined && !this.options.verifier.announcesUnproven) return false;
-    return this.local.all.length > 1 || this.local.all.length === 1 && this.local.all[0].address !== ulid;
+  /** What peers of contexts with this ULID are told of; undefined when they would not believe in anything but the ULID. */
+  announcement(ulid: Address): LocalLocators | undefined {
+    return this.#proof(ulid) === undefined ? undefined : this.local;
+  }
+
+  /** The Locator List and what proves it; undefined when there is none, or none that says more than the ULID. */
+  #proof(ulid: Address): LocatorProof | undefined {
+    const addresses = this.local.announced.map((locator) => locator.address);
+    if (addresses.every((address) => address === ulid)) return undefined;
+    const { generation } = this.local;
+    return this.options.identity?.prove(ulid, addresses, generation) ??
+      (this.options.verifier.announcesUnproven ? unprovenClaims.prove(ulid, addresses, generation) : undefined);
+  }
+
+  /** A new state of the locator set. */
+  localLocators(list: readonly LocalLocator[], generation: number): LocalLocators {
+    const { identity, verifier } = this.options;
+    return new LocalLocators(
+      list,
+      generation,
+      (address) => identity?.covers(address) ?? verifier.announcesUnproven,
+    );
   }
 
   /** The locator options of an I2, R2 or I2bis (RFC 5533 §5.6). */
   locatorOptions(ulid: Address): LocatorOptions {
-    if (!this.#announces(ulid)) return { keepaliveTimeout: this.announcedSendTimeout };
-    return {
-      locators: this.local.list(UNPROVEN_METHOD),
-      preferences: this.local.preferences(),
-      ...this.options.identity,
-      keepaliveTimeout: this.announcedSendTimeout,
-    };
+    const proof = this.#proof(ulid);
+    const keepaliveTimeout = this.announcedSendTimeout;
+    return proof === undefined
+      ? { keepaliveTimeout }
+      : { ...proof, preferences: this.local.preferences(), keepaliveTimeout };
   }
 
   /** The options of an Update Request; undefined when there is nothing that the peer could use. */
   updateOptions(ulid: Address, withList: boolean): LocatorOptions | undefined {
-    if (!this.#announces(ulid)) return undefined;
+    const proof = this.#proof(ulid);
+    if (proof === undefined) return undefined;
     const preferences = this.local.explicitPreferences();
-    if (!withList) return { preferences };
-    return { locators: this.local.list(UNPROVEN_METHOD), preferences, ...this.options.identity };
+    return withList ? { ...proof, preferences } : { preferences };
   }
 
   /** Keepalive Timeout option: our Send Timeout in seconds, unless it is what peers assume (RFC 5534 §7). */

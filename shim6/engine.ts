@@ -30,7 +30,7 @@ import { Core, type EngineCounters, type Received } from "./core.ts";
 import { EngineError } from "./errors.ts";
 import { Establishment } from "./establishment.ts";
 import { Failover } from "./failover.ts";
-import { LocalLocators } from "./local_locators.ts";
+import type { LocalLocators } from "./local_locators.ts";
 import { Updates } from "./updates.ts";
 
 export { EngineError, type EngineErrorCode } from "./errors.ts";
@@ -112,12 +112,11 @@ export class Engine {
   /** The host's locators, all of them each time something changed. */
   handleLocators(list: readonly LocalLocator[], now: number): void {
     const before = this.#core.local;
-    let next = new LocalLocators(list, before.generation);
-    const sameAddresses = next.sameAddresses(before);
-    if (sameAddresses && next.samePreferences(before)) return;
-    if (!sameAddresses) next = new LocalLocators(list, this.#core.nonce());
+    let next = this.#core.localLocators(list, before.generation);
+    if (next.sameAs(before)) return;
+    if (!next.sameList(before)) next = this.#core.localLocators(list, this.#core.nonce());
     this.#core.local = next;
-    const reason = sameAddresses ? "usability or preference changed" : "addresses changed";
+    const reason = next.sameAddresses(before) ? "usability or preference changed" : "addresses changed";
     const locators = next.all.map((locator) => locator.address);
     this.#core.emit({ type: "event", event: { at: now, kind: "locators", reason, locators } });
     for (const context of this.#core.table) {

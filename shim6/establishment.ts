@@ -130,6 +130,7 @@ export class Establishment {
       const created = this.#create(ulid, fii, now);
       if (created === undefined) return this.#core.drop("too-many-contexts");
       this.#adopt(created, message.initiatorTag, message, verified, source, now);
+      created.announced = this.#core.announcement(ulid.local); // by the R2, which the peer asks for until it comes
       // The validator came back over this pair, so our packets reach that address, and the I2 shows the other way.
       this.#establish(created, { local: destination, peer: source }, typeName(message), now);
       this.#sendR2(created, message.initiatorNonce, received, now);
@@ -137,6 +138,7 @@ export class Establishment {
     }
     const changed = this.#adopt(context, message.initiatorTag, message, verified, source, now);
     if (context.state === "I1-SENT") {
+      context.announced = this.#core.announcement(ulid.local);
       this.#establish(context, { local: destination, peer: source }, typeName(message), now);
     } else if (context.isEstablished) {
       this.#failover.wake(context);
@@ -271,7 +273,6 @@ export class Establishment {
       { local, peer: compact(ulid.peer) },
       fii,
       table.newLocalTag(),
-      this.#core.local,
       now,
     );
     table.add(context);
@@ -368,7 +369,7 @@ export class Establishment {
     const exchange: Exchange = {
       nonce,
       pair,
-      announced: this.#core.local,
+      announced: this.#core.announcement(context.ulid.local),
       responderNonce: r1bis?.responderNonce ?? 0,
       validator: r1bis?.validator,
       packetTag: r1bis?.packetTag,
@@ -403,7 +404,7 @@ export class Establishment {
       fii: fii === 0 ? undefined : fii,
     };
     if (validator === undefined) return this.#core.send({ type: MessageType.I1, ...common }, pair.local, pair.peer);
-    exchange.announced = this.#core.local;
+    exchange.announced = this.#core.announcement(ulid.local);
     const options = { ...common, responderNonce, validator, ...this.#core.locatorOptions(ulid.local) };
     const message: I2 | I2bis = exchange.packetTag === undefined
       ? { type: MessageType.I2, ...options }
@@ -430,7 +431,7 @@ export class Establishment {
     };
     if (!this.#core.answer(message, received, now)) return;
     if (context.isEstablished) {
-      context.announced = this.#core.local;
+      context.announced = this.#core.announcement(context.ulid.local);
       this.#failover.payloadSent(context, now);
     }
   }

@@ -1,23 +1,27 @@
-/** This host's locator set Ls(local) and how it is told to peers (RFC 5533 §5.15.2, §5.15.3). */
+/** This host's locator set Ls(local) and what of it is told to peers (RFC 5533 §5.15.2, §5.15.3). */
 
 import { type Address, isLocatorScope } from "../wire/address.ts";
-import { type LocatorList, type LocatorPreferences, PreferenceFlag } from "../wire/message.ts";
+import { type LocatorPreferences, PreferenceFlag } from "../wire/message.ts";
 import type { LocalLocator } from "./api.ts";
 
-/** The most locators that are announced: SHIM_MAX_LOCATORS (RFC 6316). They fit into every message. */
+/** The most locators that are used: SHIM_MAX_LOCATORS (RFC 6316). */
 const MAX_LOCATORS = 32;
 /** Priority of a locator that has none of its own; one octet on the wire. */
 const DEFAULT_PRIORITY = 100;
 
 /** One state of the locator set. Immutable, and shared by all contexts that know it. */
 export class LocalLocators {
-  /** In the order of the announced list. */
+  /** All that packets may be sent from. */
   readonly all: readonly LocalLocator[];
+  /** Those that peers are told of, in the order of the Locator List. */
+  readonly announced: readonly LocalLocator[];
   /** Random per list of addresses, so that nobody can guess it (RFC 5533 §10.1). */
   readonly generation: number;
 
-  constructor(locators: readonly LocalLocator[], generation: number) {
+  /** `covers`: whether a peer can be made to believe in the address. */
+  constructor(locators: readonly LocalLocator[], generation: number, covers: (address: Address) => boolean) {
     this.all = locators.filter((locator) => isLocatorScope(locator.address)).slice(0, MAX_LOCATORS);
+    this.announced = this.all.filter((locator) => covers(locator.address));
     this.generation = generation;
   }
 
@@ -31,32 +35,34 @@ export class LocalLocators {
     return this.get(address) !== undefined;
   }
 
-  /** Whether packets can be sent from the address now. */
-  isUsable(address: Address): boolean {
-    return this.get(address)?.usable ?? false;
+  /** Whether peers are told of the address. */
+  announces(address: Address): boolean {
+    return this.announced.some((locator) => locator.address === address);
   }
 
-  /** Whether both hold the same addresses in the same order, so that the generation can stay. */
+  /** Whether both hold the same addresses in the same order. */
   sameAddresses(other: LocalLocators): boolean {
-    return this.all.length === other.all.length &&
-      this.all.every((locator, i) => locator.address === other.all[i].address);
+    return sameAddresses(this.all, other.all);
   }
 
-  /** Whether both tell a peer the same preferences. Only asked when the addresses are the same. */
+  /** Whether both hold the same locators in the same order, equally usable and preferred. */
+  sameAs(other: LocalLocators): boolean {
+    return this.sameAddresses(other) && samePreferences(this.all, other.all);
+  }
+
+  /** Whether peers are told the same addresses in the same order, so that the generation can stay. */
+  sameList(other: LocalLocators): boolean {
+    return sameAddresses(this.announced, other.announced);
+  }
+
+  /** Whether peers are told the same preferences. Only asked when the lists are the same. */
   samePreferences(other: LocalLocators): boolean {
-    return this.all.every((locator, i) =>
-      locator.usable === other.all[i].usable && priorityOf(locator) === priorityOf(other.all[i])
-    );
-  }
-
-  /** The Locator List option; `method` is how peers can verify the locators. */
-  list(method: number): LocatorList {
-    return { generation: this.generation, locators: this.all.map(({ address }) => ({ address, method })) };
+    return samePreferences(this.announced, other.announced);
   }
 
   /** The Locator Preferences option: flags and priority. Undefined when there is nothing to say. */
   preferences(): LocatorPreferences | undefined {
-    const plain = this.all.every((locator) => locator.usable && priorityOf(locator) === DEFAULT_PRIORITY);
+    const plain = this.announced.every((locator) => locator.usable && priorityOf(locator) === DEFAULT_PRIORITY);
     return plain ? undefined : this.explicitPreferences();
   }
 
@@ -65,7 +71,7 @@ export class LocalLocators {
     return {
       generation: this.generation,
       elementLength: 2,
-      elements: this.all.map((locator) => [locator.usable ? 0 : PreferenceFlag.BROKEN, priorityOf(locator)]),
+      elements: this.announced.map((locator) => [locator.usable ? 0 : PreferenceFlag.BROKEN, priorityOf(locator)]),
     };
   }
 }
@@ -74,4 +80,12 @@ export class LocalLocators {
 export function priorityOf(locator: LocalLocator): number {
   const priority = Math.min(255, Math.max(0, Math.round(locator.priority ?? DEFAULT_PRIORITY)));
   return locator.deprecated ? 255 : priority;
+}
+
+function sameAddresses(a: readonly LocalLocator[], b: readonly LocalLocator[]): boolean {
+  return a.length === b.length && a.every((locator, i) => locator.address === b[i].address);
+}
+
+function samePreferences(a: readonly LocalLocator[], b: readonly LocalLocator[]): boolean {
+  return a.every((locator, i) => locator.usable === b[i].usable && priorityOf(locator) === priorityOf(b[i]));
 }

@@ -10,9 +10,11 @@ import { PeerLocators } from "./peer_locators.ts";
 
 /** The Update Request that a context owes to its peer, or undefined when the peer knows our locators as they are. */
 export function updateIfNeeded(core: Core, context: Context, now: number): OutstandingUpdate | undefined {
-  const withList = !context.announced.sameAddresses(core.local);
-  if (!withList && context.announced.samePreferences(core.local)) return undefined;
-  return { nonce: core.nonce(), announced: core.local, withList, retries: 0, nominalMs: UPDATE_TIMEOUT, deadline: now };
+  const announced = core.announcement(context.ulid.local);
+  if (announced === undefined) return undefined;
+  const withList = context.announced === undefined || !context.announced.sameList(announced);
+  if (!withList && context.announced!.samePreferences(announced)) return undefined;
+  return { nonce: core.nonce(), announced, withList, nominalMs: UPDATE_TIMEOUT, deadline: now };
 }
 
 /** Both sides of the update exchange. */
@@ -45,9 +47,12 @@ export class Updates {
       update.deadline = Infinity; // until REAP has found a path that carries it
       return;
     }
+    if (now < context.quietUntil) {
+      update.deadline = context.quietUntil; // the peer's agent is gone
+      return;
+    }
     const options = this.#core.updateOptions(context.ulid.local, update.withList);
     if (options === undefined || context.peerTag === undefined) {
-      context.announced = update.announced;
       context.update = undefined;
       return;
     }

@@ -6,9 +6,15 @@
 import { type Address, inPrefix, type Prefix } from "../wire/address.ts";
 import { type LocatorOptions, VerificationMethod } from "../wire/message.ts";
 import type { LocatorVerifier } from "./api.ts";
+import type { LocatorProver } from "./identity.ts";
 
-/** The method that this host names for its own locators while it cannot prove them. */
-export const UNPROVEN_METHOD = VerificationMethod.HBA;
+/** Claims this host's locators without proof; the method is a mere placeholder. For peers with {@linkcode insecureVerifier}. */
+export const unprovenClaims: LocatorProver = {
+  covers: () => true,
+  prove: (_ulid, addresses, generation) => ({
+    locators: { generation, locators: addresses.map((address) => ({ address, method: VerificationMethod.HBA })) },
+  }),
+};
 
 /** Whether the method is one of those that RFC 5533 §5.15.2 defines. A list with another one is ignored (§7.2). */
 export function isKnownMethod(method: number): boolean {

@@ -4,11 +4,13 @@ import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert
 import { RFC5534 } from "../../reap/profile.ts";
 import { I1_RETRIES_MAX, ICMP_HOLDDOWN_TIME, NO_R1_HOLDDOWN_TIME } from "../../shim6/constants.ts";
 import { EngineError } from "../../shim6/engine.ts";
+import type { LocatorProver } from "../../shim6/identity.ts";
 import { ulidOnlyVerifier } from "../../shim6/verifier.ts";
 import { type I2, type LocatorOptions, type Message, MessageType, ReapState } from "../../wire/message.ts";
 import {
   A1,
   A2,
+  A3,
   B1,
   B2,
   B3,
@@ -75,7 +77,7 @@ Deno.test("IDLE: an I2 with a good validator creates the context and is answered
   const answer = Bench.only(bench.receive(i2For(bench)), R2);
   assertEquals(bench.state(), "ESTABLISHED");
   assertEquals(answer.message.initiatorNonce, 0x5e6f7081);
-  assertEquals(answer.message.locators?.locators.map((l) => l.address), [A1, A2, "2001:db8:a3::1"]);
+  assertEquals(answer.message.locators?.locators.map((l) => l.address), [A1, A2, A3]);
   assertEquals(bench.view()?.peerLocators.map((l) => [l.address, l.verified]), [[B1, true], [B2, true], [B3, true]]);
   const [added] = bench.effects;
   assertEquals(added, {
@@ -670,9 +672,17 @@ Deno.test("the locator list and the PDS are left out when there is nothing that 
   const single = new Bench({ locators: [locator(A1)] });
   assertEquals(single.toI2Sent().locators, undefined);
   const pds = new Uint8Array(135);
-  const proven = new Bench({ verifier: ulidOnlyVerifier, identity: { pds } });
+  // A2 is no member of the set.
+  const identity: LocatorProver = {
+    covers: (address) => address !== A2,
+    prove: (ulid, addresses, generation) => ulid === A1 ? { locators: list(generation, ...addresses), pds } : undefined,
+  };
+  const proven = new Bench({ verifier: ulidOnlyVerifier, identity });
   const message = proven.toI2Sent();
-  assertEquals([message.locators?.locators.length, message.pds], [3, pds]);
+  assertEquals([message.locators?.locators.map((l) => l.address), message.pds], [[A1, A3], pds]);
+  proven.receive(r2(message.initiatorNonce));
+  proven.engine.explore(1, proven.now);
+  assertEquals(new Set(proven.run(100_000).map((s) => s.source)), new Set([A1, A3]));
 });
 
 Deno.test("a Send Timeout other than 15 s is announced in I2, I2bis and R2", () => {

@@ -5,9 +5,13 @@ import type { LocatorPair } from "../../policies/policy.ts";
 import { PAPER, RFC5534 } from "../../reap/profile.ts";
 import { Traffic } from "../../sim/traffic.ts";
 import { allPairs, type VirtualHost, type VirtualHostOptions, VirtualNetwork } from "../../sim/virtual_network.ts";
+import { LocalIdentity } from "../../shim6/identity.ts";
+import { identityVerifier } from "../../shim6/identity_verifier.ts";
+import { ulidOnlyVerifier } from "../../shim6/verifier.ts";
 import type { Address } from "../../wire/address.ts";
 import { parseControlMessage } from "../../wire/codec.ts";
-import { type Message, MessageType } from "../../wire/message.ts";
+import { type LocatorOptions, type Message, MessageType } from "../../wire/message.ts";
+import { messageOf as messageFrom, vector } from "../wire/vectors.ts";
 import { A1, A2, A3, B1, B2, B3, locator, ULID } from "./bench.ts";
 
 const A = [A1, A2, A3], B = [B1, B2, B3];
@@ -388,4 +392,60 @@ Deno.test("when all addresses of a host are replaced at once, its contexts survi
     assertRecovered(w, traffic, 60_000);
     assertEquals(w.b.context(B1, A1)!.peerLocators.map((l) => l.address), ["2001:db8:a8::1", "2001:db8:a9::1"]);
   }
+});
+
+// Proofs
+
+/** The HBA set of the example packets that this example I2 or R2 carries, with its PDS. */
+function exampleIdentity(name: string): { identity: LocalIdentity; addresses: Address[] } {
+  const options = messageFrom(vector(name)) as LocatorOptions;
+  const addresses = options.locators!.locators.map(({ address }) => address);
+  return { identity: new LocalIdentity(options.pds!, addresses), addresses };
+}
+
+Deno.test("two hosts with HBA sets believe each other and survive failures; a plain address of theirs is not used", () => {
+  const ours = exampleIdentity("I2-loclist-hba"), theirs = exampleIdentity("R2-loclist-hba");
+  const network = new VirtualNetwork({ seed: 2, delayMs: 10 });
+  const options = { profile: PAPER, verifier: identityVerifier };
+  const a = network.addHost("A", [...ours.addresses, A1], { ...options, engine: { identity: ours.identity } });
+  const b = network.addHost("B", theirs.addresses, { ...options, engine: { identity: theirs.identity } });
+  const ulid = { local: ours.addresses[0], peer: theirs.addresses[0] };
+  a.establish(ulid.local, ulid.peer);
+  const traffic = new Traffic(network, { from: a, to: b, ulid, intervalMs: 100, bothWays: true });
+  network.run(2_000);
+  assertEquals(
+    b.context(ulid.peer, ulid.local)?.peerLocators,
+    ours.addresses.map((address) => ({ address, verified: true })),
+  );
+  const used = new Set<Address>();
+  network.filter = ({ source, destination }) => {
+    used.add(source).add(destination);
+    return source !== ulid.local && destination !== ulid.local;
+  };
+  network.run(20_000);
+  const before = traffic.forth.received;
+  network.run(2_000);
+  assert(traffic.forth.received > before + 15);
+  assertNotEquals(a.context(ulid.local, ulid.peer)?.current.local, ulid.local);
+  assert(!used.has(A1));
+});
+
+Deno.test("hosts that can prove nothing keep their context on the ULID pair through an outage, and it works again after", () => {
+  const w = world({ profile: PAPER, verifier: ulidOnlyVerifier });
+  const traffic = running(w);
+  const ids = [w.a.context(A1, B1)!.id, w.b.context(B1, A1)!.id];
+  w.network.cut(ULID, true);
+  const used = new Set<Address>();
+  w.network.filter = ({ source, destination }) => {
+    used.add(source).add(destination);
+    return true;
+  };
+  w.network.run(30_000);
+  w.network.mendAll();
+  const before = traffic.forth.received;
+  w.network.run(60_000);
+  assert(traffic.forth.received > before + 100);
+  assertEquals([w.a.context(A1, B1)!.id, w.b.context(B1, A1)!.id], ids);
+  assertEquals([w.a.context(A1, B1)!.reap, w.b.context(B1, A1)!.reap], [0, 0]);
+  assertEquals(used, new Set([A1, B1]));
 });
