@@ -138,16 +138,20 @@ const SITE = "2001:db8::/32";
 /** Runs the experiment once. Whatever happens, nothing is left of the testbed. */
 export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
   const directory = options.logs ?? await Deno.makeTempDir({ prefix: "shim6-lab-" });
-  if (options.logs !== undefined) await Deno.mkdir(options.logs, { recursive: true });
+  if (options.logs === undefined) temporaryDirectories.add(directory);
+  else await Deno.mkdir(directory, { recursive: true });
   let topology: Topology | undefined;
   try {
     topology = Topology.create({ name: options.name });
     return await new FailoverRun(topology, directory, options).run();
   } finally {
     await topology?.destroy();
-    if (options.logs === undefined) await Deno.remove(directory, { recursive: true });
+    if (temporaryDirectories.delete(directory)) await Deno.remove(directory, { recursive: true });
   }
 }
+
+/** Of runs that are under way: what a signal must remove beside the testbed. */
+const temporaryDirectories = new Set<string>();
 
 class FailoverRun {
   readonly #topology: Topology;
@@ -557,6 +561,7 @@ function formatResult(result: FailoverResult | FailoverResult[]): string {
 export async function withCleanEnd(name: string, work: () => Promise<void>): Promise<void> {
   const stop = (code: number) => () => {
     Topology.remove(name);
+    for (const directory of temporaryDirectories) Deno.removeSync(directory, { recursive: true });
     Deno.exit(code);
   };
   const handlers = [["SIGINT", stop(130)], ["SIGTERM", stop(143)], ["SIGHUP", stop(129)]] as const;
