@@ -309,10 +309,11 @@ export class TunDatapath implements Datapath {
   /** Accounts for a context, and translates what arrives for it. Throws RangeError when there are too many. */
   addContext(context: DatapathContext): void {
     if (this.#contexts.has(context.id)) return;
-    const slot = this.#freeSlots.shift();
+    const slot = this.#freeSlots[0];
     if (slot === undefined) throw new RangeError(`more than ${MAX_CONTEXTS} contexts`);
     this.#accounting.add(context.id, context.ulid);
     this.#kernel?.add(context);
+    this.#freeSlots.shift();
     this.#command(Command.ADD, (view, at) => {
       view.setInt32(at + CommandField.SLOT, slot, true);
       this.#putAddress(at + CommandField.ULID_LOCAL, context.ulid.local);
