@@ -38,6 +38,10 @@ async function main(args: string[]): Promise<number> {
     const { labCommand } = await import("./lab/commands.ts");
     return await labCommand(rest);
   }
+  if (first === "hba" || first === "cga") {
+    const { identityCommand } = await import("./control/identity_commands.ts");
+    return await identityCommand(args, import.meta.url);
+  }
   const { CONSOLE_COMMANDS, consoleCommand } = await import("./control/commands.ts");
   if (Object.hasOwn(CONSOLE_COMMANDS, first)) return await consoleCommand(first, rest);
   throw new UsageError(`unknown command ${first}; shim6-agent --help lists the commands`);
@@ -47,6 +51,9 @@ if ("WorkerGlobalScope" in globalThis && self.name === "datapath") {
   // This module again, as the datapath's thread: one file holds both roles.
   const { tunWorkerMain } = await import("./datapath/tun_worker.ts");
   tunWorkerMain();
+} else if ("WorkerGlobalScope" in globalThis && self.name === "modifier-search") {
+  const { modifierSearchWorker } = await import("./agent/modifier_search.ts");
+  modifierSearchWorker();
 } else if (import.meta.main) {
   try {
     Deno.exit(await main(Deno.args));

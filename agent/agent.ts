@@ -39,7 +39,9 @@ import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import { createPolicy, UnknownPolicy } from "../policies/registry.ts";
 import type { Activity, ContextView, Effect, LocalLocator } from "../shim6/api.ts";
 import { Engine, EngineError } from "../shim6/engine.ts";
-import { insecureVerifier, ulidOnlyVerifier } from "../shim6/verifier.ts";
+import type { LocatorProver } from "../shim6/identity.ts";
+import { identityVerifier } from "../shim6/identity_verifier.ts";
+import { insecureVerifier } from "../shim6/verifier.ts";
 import { type Address, canonicalAddress, InvalidAddress } from "../wire/address.ts";
 import { controlPacket } from "../wire/codec.ts";
 import type { AgentConfig } from "./config.ts";
@@ -79,8 +81,8 @@ export class Agent implements ControlTarget {
   readonly #poll = new PollSet();
   readonly #timer = new TimerFd();
   readonly #wake = createEventFd();
-  /** What each context's activity looked like when the engine was last told: sent and received packets. */
-  readonly #seen = new Map<number, { sent: number; received: number }>();
+  /** Payload packets of each context, both ways together, when the engine was last told. */
+  readonly #seen = new Map<number, number>();
   readonly #activity: Activity = {
     lastSent: 0,
     lastReceived: 0,
@@ -118,7 +120,7 @@ export class Agent implements ControlTarget {
       watch: (watcher) => agent === undefined ? () => {} : agent.watch(watcher),
     });
     try {
-      agent = new Agent(config, moduleUrl, control);
+      agent = new Agent(config, moduleUrl, control, await loadIdentity(config.identity));
     } catch (error) {
       await control.close();
       if (error instanceof SystemError) throw new UsageError(`cannot start: ${error.message}`);
@@ -127,7 +129,12 @@ export class Agent implements ControlTarget {
     return agent;
   }
 
-  private constructor(config: AgentConfig, moduleUrl: string, control: ControlServer) {
+  private constructor(
+    config: AgentConfig,
+    moduleUrl: string,
+    control: ControlServer,
+    identity: LocatorProver | undefined,
+  ) {
     this.#config = config;
     this.#control = control;
     this.#policy = config.policy;
@@ -149,6 +156,7 @@ export class Agent implements ControlTarget {
         netlink: this.#netlink,
         excludedPorts: config.excludedPorts,
         accounting: config.accounting === "auto" ? undefined : config.accounting,
+        translation: config.datapath === "bpf" ? "kernel" : "loop",
         holdMs: 2 * config.profile.sendTimeoutMs,
       });
       undo.push(() => this.#datapath.close());
@@ -157,7 +165,8 @@ export class Agent implements ControlTarget {
         profile: config.profile,
         policy: createPolicy(config.policy),
         locators: this.#locators,
-        verifier: config.insecureLocators ? insecureVerifier(config.insecurePrefixes) : ulidOnlyVerifier,
+        verifier: config.insecureLocators ? insecureVerifier(config.insecurePrefixes) : identityVerifier,
+        identity,
         establish: config.establish,
         limits: config.limits,
         random: Math.random,
@@ -206,6 +215,8 @@ export class Agent implements ControlTarget {
     }
     if (this.#datapath.accountingReason !== undefined) {
       warnings.push(`payload is counted by a packet tap, which costs more: eBPF ${this.#datapath.accountingReason}`);
+    } else if (this.#config.identity === undefined) {
+      warnings.push("no --identity: peers cannot verify this host's locators and will keep to the ULID pair");
     }
     const usable = this.#locators.filter((locator) => locator.usable).length;
     if (usable === 0) warnings.push("no usable locator: no global IPv6 address on a running interface");
@@ -369,9 +380,9 @@ export class Agent implements ControlTarget {
   #tick(now: number): void {
     for (const [id, seen] of this.#seen) {
       if (!this.#datapath.readActivity(id, this.#activity)) continue;
-      if (seen.sent === this.#activity.sentPackets && seen.received === this.#activity.receivedPackets) continue;
-      seen.sent = this.#activity.sentPackets;
-      seen.received = this.#activity.receivedPackets;
+      const packets = this.#activity.sentPackets + this.#activity.receivedPackets;
+      if (packets === seen) continue;
+      this.#seen.set(id, packets);
       this.#lastPayload = now;
       this.#engine.handleActivity(id, this.#activity, now);
     }
@@ -392,7 +403,7 @@ export class Agent implements ControlTarget {
       case "send":
         return this.#send(effect.source, effect.destination, effect.message);
       case "context-added":
-        this.#seen.set(effect.id, { sent: 0, received: 0 });
+        this.#seen.set(effect.id, 0);
         return this.#datapath.addContext(effect);
       case "context-retagged":
         return this.#datapath.retag(effect.id, effect.localTag, effect.peerTag);
@@ -661,4 +672,11 @@ export class Agent implements ControlTarget {
       }
     }
   }
+}
+
+/** Loaded only when wanted: the cryptography behind it takes its time to start. */
+async function loadIdentity(path: string | undefined): Promise<LocatorProver | undefined> {
+  if (path === undefined) return undefined;
+  const { loadIdentityFile, localIdentity } = await import("./identity.ts");
+  return localIdentity(loadIdentityFile(path));
 }

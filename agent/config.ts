@@ -18,7 +18,7 @@ export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 export type LogLevel = typeof LOG_LEVELS[number];
 
 /** Datapath backends the agent can be told to use. */
-export const DATAPATHS = ["auto", "tun"] as const;
+export const DATAPATHS = ["auto", "tun", "bpf"] as const;
 /** Ways of counting payload on the kernel's own path. */
 export const ACCOUNTINGS = ["auto", "ebpf", "tap"] as const;
 
@@ -33,6 +33,8 @@ export interface AgentConfig {
   /** Addresses to use as locators; empty for all of the interfaces. */
   readonly locators: readonly Address[];
   readonly control: string;
+  /** File with the parameters, and perhaps the key, that prove this host's locators (`hba new`, `cga new`). */
+  readonly identity?: string;
   readonly insecureLocators: boolean;
   /** Where unverified locators are accepted; empty for everywhere. Only with `insecureLocators`. */
   readonly insecurePrefixes: readonly Prefix[];
@@ -64,6 +66,7 @@ const KEYS = {
   "interfaces": { kind: "strings" },
   "locators": { kind: "strings" },
   "control": { kind: "string" },
+  "identity": { kind: "string" },
   "insecure_locators": { kind: "boolean" },
   "insecure_prefixes": { kind: "strings" },
   "log_level": { kind: "string" },
@@ -206,6 +209,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     interfaces: strings("interfaces"),
     locators: addresses("locators", canonicalAddress),
     control: string("control", DEFAULT_CONTROL_PATH),
+    identity: optional("identity"),
     insecureLocators: boolean("insecure_locators", false),
     insecurePrefixes: addresses("insecure_prefixes", parsePrefix),
     logLevel: oneOf("log_level", LOG_LEVELS, "info"),

@@ -6,12 +6,14 @@ import { writeWhole } from "./pcap.ts";
 /** An event with the time of day, as it stands in the file and goes to watchers. */
 export type LoggedEvent = EngineEvent & { readonly wall: string };
 
-/** Enough for the story of several failures of several contexts; about 2 MB when full. */
+/** Enough for the story of several failures of several contexts; about 1 MB when full. */
 const RING_SIZE = 8192;
 
 /** The event log of one agent. */
 export class EventLog {
-  readonly #ring: LoggedEvent[] = [];
+  readonly #ring: EngineEvent[] = [];
+  /** Apart from the events, as numbers: the ring is most of what a busy agent remembers. */
+  readonly #wall = new Float64Array(RING_SIZE);
   #next = 0;
   readonly #file: Deno.FsFile | undefined;
   readonly #watchers = new Set<(event: LoggedEvent) => void>();
@@ -24,17 +26,24 @@ export class EventLog {
 
   /** Records an event. `wallMs`: milliseconds since 1970. */
   add(event: EngineEvent, wallMs: number): void {
-    const logged = { wall: new Date(wallMs).toISOString(), ...event } as LoggedEvent;
-    this.#ring[this.#next] = logged;
+    this.#ring[this.#next] = event;
+    this.#wall[this.#next] = wallMs;
     this.#next = (this.#next + 1) % RING_SIZE;
+    if (this.#file === undefined && this.#watchers.size === 0) return;
+    const logged = withWall(event, wallMs);
     if (this.#file !== undefined) writeWhole(this.#file, this.#encoder.encode(JSON.stringify(logged) + "\n"));
     for (const watcher of this.#watchers) watcher(logged);
   }
 
   /** The events still in the ring, oldest first; of one context, or of all. */
   recent(context?: number): LoggedEvent[] {
-    const ordered = [...this.#ring.slice(this.#next), ...this.#ring.slice(0, this.#next)];
-    return context === undefined ? ordered : ordered.filter((event) => event.context === context);
+    const events: LoggedEvent[] = [];
+    for (let i = 0; i < this.#ring.length; i++) {
+      const at = this.#ring.length < RING_SIZE ? i : (this.#next + i) % RING_SIZE;
+      const event = this.#ring[at];
+      if (context === undefined || event.context === context) events.push(withWall(event, this.#wall[at]));
+    }
+    return events;
   }
 
   /** Calls `watcher` for each event from now on; returns what ends it. */
@@ -46,4 +55,8 @@ export class EventLog {
   close(): void {
     this.#file?.close();
   }
+}
+
+function withWall(event: EngineEvent, wallMs: number): LoggedEvent {
+  return { wall: new Date(wallMs).toISOString(), ...event };
 }

@@ -51,6 +51,12 @@ const FLAGS: Readonly<Record<string, Flag>> = {
     read: "strings",
   },
   "control": { key: "control", value: "PATH", help: `control socket (${DEFAULT_CONTROL_PATH})`, read: "string" },
+  "identity": {
+    key: "identity",
+    value: "FILE",
+    help: "what proves this host's locators (made by hba new or cga new)",
+    read: "string",
+  },
   "insecure-locators": {
     key: "insecure_locators",
     value: "",
