@@ -59,8 +59,6 @@ export interface LocatorVerifier {
 export interface EngineLimits {
   readonly contexts: number;
   readonly contextsPerPeer: number;
-  /** Flows under observation that have no context yet. */
-  readonly flows: number;
   /** Locators taken from a peer's list. */
   readonly locatorsPerPeer: number;
 }

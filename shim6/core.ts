@@ -44,7 +44,7 @@ const TYPE_NAMES: ReadonlyMap<number, string> = new Map(
   Object.entries(MessageType).map(([name, type]) => [type, name]),
 );
 
-const DEFAULT_LIMITS: EngineLimits = { contexts: 20_000, contextsPerPeer: 64, flows: 4_096, locatorsPerPeer: 16 };
+const DEFAULT_LIMITS: EngineLimits = { contexts: 20_000, contextsPerPeer: 64, locatorsPerPeer: 16 };
 
 /** Shared state of one engine. */
 export class Core implements ContextHost {
