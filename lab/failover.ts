@@ -12,6 +12,7 @@ import { CommandError, UsageError } from "../agent/errors.ts";
 import type { ContextReport } from "../control/protocol.ts";
 import type { LocatorPair } from "../policies/policy.ts";
 import { AgentProcess, LabTimeout, waitFor } from "./agent_process.ts";
+import { mustUndo, withCleanEnd } from "./clean_end.ts";
 import { Emulator } from "./emulator.ts";
 import { longestSilence, type ReceptionReport } from "./reception.ts";
 import { type Executable, thisProgram } from "./self.ts";
@@ -137,21 +138,25 @@ const SITE = "2001:db8::/32";
 
 /** Runs the experiment once. Whatever happens, nothing is left of the testbed. */
 export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
-  const directory = options.logs ?? await Deno.makeTempDir({ prefix: "shim6-lab-" });
-  if (options.logs === undefined) temporaryDirectories.add(directory);
-  else await Deno.mkdir(directory, { recursive: true });
-  let topology: Topology | undefined;
+  let directory = options.logs;
+  let removeDirectory = () => Promise.resolve();
+  if (directory === undefined) {
+    const temporary = await Deno.makeTempDir({ prefix: "shim6-lab-" });
+    removeDirectory = mustUndo(() => Deno.remove(temporary, { recursive: true }));
+    directory = temporary;
+  } else await Deno.mkdir(directory, { recursive: true });
   try {
-    topology = Topology.create({ name: options.name });
-    return await new FailoverRun(topology, directory, options).run();
+    const topology = Topology.create({ name: options.name });
+    const removeTopology = mustUndo(() => topology.destroy());
+    try {
+      return await new FailoverRun(topology, directory, options).run();
+    } finally {
+      await removeTopology();
+    }
   } finally {
-    await topology?.destroy();
-    if (temporaryDirectories.delete(directory)) await Deno.remove(directory, { recursive: true });
+    await removeDirectory();
   }
 }
-
-/** Of runs that are under way: what a signal must remove beside the testbed. */
-const temporaryDirectories = new Set<string>();
 
 class FailoverRun {
   readonly #topology: Topology;
@@ -541,7 +546,7 @@ export async function failoverCommand(args: string[]): Promise<number> {
   }
   const { options, repeat } = wanted;
   const results: FailoverResult[] = [];
-  await withCleanEnd(options.name, async () => {
+  await withCleanEnd(async () => {
     for (let run = 1; run <= repeat; run++) {
       const logs = options.logs === undefined || repeat === 1 ? options.logs : `${options.logs}/${run}`;
       results.push(await runFailover({ ...options, logs }));
@@ -555,20 +560,4 @@ export async function failoverCommand(args: string[]): Promise<number> {
 function formatResult(result: FailoverResult | FailoverResult[]): string {
   const round = (_key: string, value: unknown) => typeof value === "number" ? Math.round(value * 1000) / 1000 : value;
   return JSON.stringify(result, round, 2).replace(/\{\s+("t_ms": [\d.]+,)\s+("bytes": \d+)\s+\}/g, "{ $1 $2 }");
-}
-
-/** Runs `work`; a signal that ends the program first removes the testbed `name`, with the processes in it. */
-export async function withCleanEnd(name: string, work: () => Promise<void>): Promise<void> {
-  const stop = (code: number) => () => {
-    Topology.remove(name);
-    for (const directory of temporaryDirectories) Deno.removeSync(directory, { recursive: true });
-    Deno.exit(code);
-  };
-  const handlers = [["SIGINT", stop(130)], ["SIGTERM", stop(143)], ["SIGHUP", stop(129)]] as const;
-  for (const [signal, handler] of handlers) Deno.addSignalListener(signal, handler);
-  try {
-    await work();
-  } finally {
-    for (const [signal, handler] of handlers) Deno.removeSignalListener(signal, handler);
-  }
 }
