@@ -17,6 +17,7 @@ usage: shim6-agent [run] [options]       run the agent (see run --help)
   switch CONTEXT LOCAL PEER              move a context to another locator pair
   policy NAME                            change the policy of a running agent
   lab up|down|failover                   a testbed of network namespaces on this machine
+  sim exploration|delays|provider|storm  experiments in virtual time, with the agent's engine
 
 every listing takes --json; --version prints the version`;
 
@@ -41,6 +42,10 @@ async function main(args: string[]): Promise<number> {
   if (first === "hba" || first === "cga") {
     const { identityCommand } = await import("./control/identity_commands.ts");
     return await identityCommand(args, import.meta.url);
+  }
+  if (first === "sim") {
+    const { simCommand } = await import("./sim/commands.ts");
+    return await simCommand(rest);
   }
   const { CONSOLE_COMMANDS, consoleCommand } = await import("./control/commands.ts");
   if (Object.hasOwn(CONSOLE_COMMANDS, first)) return await consoleCommand(first, rest);

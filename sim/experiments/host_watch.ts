@@ -1,0 +1,61 @@
+/** What an experiment wants to know of one context of one host, gathered from the engine's events. */
+
+import type { FailureCause, LocatorPair } from "../../policies/policy.ts";
+import type { EngineEvent } from "../../shim6/api.ts";
+import { ReapState } from "../../wire/message.ts";
+
+/** One end of a context. */
+export class HostWatch {
+  /** The pair on which the host sends payload. */
+  current: LocatorPair;
+  operational = true;
+  /** When the host first left Operational since {@linkcode HostWatch.reset}, NaN if it did not; monotonic ms. */
+  leftAt = NaN;
+  /** When it last came back. */
+  backAt = NaN;
+  /** How often it left. */
+  departures = 0;
+  cause: FailureCause | "answered" | undefined;
+  /** Probes sent since {@linkcode HostWatch.reset}. */
+  probes = 0;
+
+  constructor(ulid: LocatorPair) {
+    this.current = ulid;
+  }
+
+  /** Forgets all but the state and the current pair: the next failure begins. */
+  reset(): void {
+    this.leftAt = NaN;
+    this.backAt = NaN;
+    this.departures = 0;
+    this.cause = undefined;
+    this.probes = 0;
+  }
+
+  /** Takes an event of this context. */
+  handle(event: EngineEvent): void {
+    switch (event.kind) {
+      case "probe-sent":
+        this.probes++;
+        return;
+      case "switch":
+        this.current = event.to;
+        return;
+      case "reap":
+        this.operational = event.to === ReapState.Operational;
+        if (this.operational) this.backAt = event.at;
+        else if (event.from === ReapState.Operational) {
+          this.departures++;
+          if (this.departures > 1) return;
+          this.leftAt = event.at;
+          this.cause = event.cause;
+        }
+    }
+  }
+
+  /** From the first departure to the last return, ms; NaN if the host never left, Infinity if it is not back. */
+  get explorationMs(): number {
+    if (Number.isNaN(this.leftAt)) return NaN;
+    return this.operational ? this.backAt - this.leftAt : Infinity;
+  }
+}
