@@ -264,6 +264,8 @@ export class Agent implements ControlTarget {
     this.#guard("datapath notice", () => this.#readNotices());
     const now = monotonicNow();
     if (now >= this.#nextTick) this.#guard("tick", () => this.#tick(now));
+    // A timer must not fire on old news: what is due decides on the payload of this very moment.
+    for (const id of this.#engine.due(now)) this.#guard("activity", () => this.#readActivity(id, now));
     this.#guard("timer", () => this.#engine.handleTimeout(monotonicNow()));
     this.#settle();
   }
@@ -377,15 +379,19 @@ export class Agent implements ControlTarget {
     }
   }
 
+  /** Tells the engine of a context's payload if there was any since it was told last. */
+  #readActivity(id: number, now: number): void {
+    const seen = this.#seen.get(id);
+    if (seen === undefined || !this.#datapath.readActivity(id, this.#activity)) return;
+    const packets = this.#activity.sentPackets + this.#activity.receivedPackets;
+    if (packets === seen) return;
+    this.#seen.set(id, packets);
+    this.#lastPayload = now;
+    this.#engine.handleActivity(id, this.#activity, now);
+  }
+
   #tick(now: number): void {
-    for (const [id, seen] of this.#seen) {
-      if (!this.#datapath.readActivity(id, this.#activity)) continue;
-      const packets = this.#activity.sentPackets + this.#activity.receivedPackets;
-      if (packets === seen) continue;
-      this.#seen.set(id, packets);
-      this.#lastPayload = now;
-      this.#engine.handleActivity(id, this.#activity, now);
-    }
+    for (const id of this.#seen.keys()) this.#readActivity(id, now);
     if (now >= this.#nextFlows) {
       this.#nextFlows = now + FLOWS_MS;
       for (const flow of this.#datapath.readFlows()) this.#engine.handleFlow(flow, now);

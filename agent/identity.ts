@@ -1,6 +1,6 @@
 /** The identities of this host: sets of HBAs and CGAs, made, kept in files, and put to use. */
 
-import { createPrivateKey, createPublicKey, type KeyObject, sign } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import { type Address, canonicalAddress, isLocatorScope, parseAddress, type Prefix } from "../wire/address.ts";
 import { cgaAddress, MAX_SEC, secOf, verifyCga } from "../shim6/cga.ts";
 import {
@@ -25,6 +25,9 @@ import {
 import { parseRsaKey } from "../shim6/rsa.ts";
 import { UsageError } from "./errors.ts";
 import { searchModifier, type SearchOptions } from "./modifier_search.ts";
+
+// Not imported at the top: a bundle would load it at every start of the program, for 30 ms.
+const { createPrivateKey, createPublicKey, sign } = await import("node:crypto");
 
 /** What an identity can prove: a fixed set, whatever its key signs, or both (RFC 5535 §4). */
 export type IdentityKind = "HBA" | "CGA" | "CGA/HBA";

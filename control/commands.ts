@@ -7,9 +7,11 @@ import { ask, follow } from "./client.ts";
 import type { ContextReport, PathReport, Request, StatusReport, WhyReport } from "./protocol.ts";
 import { renderContexts, renderEvent, renderPaths, renderStatus, renderWhy } from "./render.ts";
 
-interface ConsoleCommand {
+/** A command that talks to a running agent. */
+export interface ConsoleCommand {
   /** Operands, for usage and for counting. */
   readonly operands: readonly string[];
+  /** One line for `--help`. */
   readonly summary: string;
   readonly request: (operands: readonly string[]) => Request;
   readonly render: (result: unknown) => string;

@@ -7,14 +7,16 @@
  * - `udp` sends numbered datagrams at a steady pace and takes account of those of the other side.
  */
 
-import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
-import dgram from "node:dgram";
-import net from "node:net";
 import { parseArgs } from "@std/cli";
 import { monotonicNow } from "deno-tun";
 import { CommandError, UsageError } from "../agent/errors.ts";
 import { Reception, type ReceptionReport } from "./reception.ts";
+
+// Not imported at the top: a bundle would load them at every start of the program, agents included, for 60 ms.
+const { Buffer } = await import("node:buffer");
+const { createHash } = await import("node:crypto");
+const { default: dgram } = await import("node:dgram");
+const { default: net } = await import("node:net");
 
 /** A line of a traffic program. Times are monotonic ms. */
 export type TrafficLine =

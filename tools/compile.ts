@@ -20,6 +20,12 @@ const BUNDLE_TIMEOUT_MS = 60_000;
 const START_TIMEOUT_MS = 20_000;
 
 /**
+ * The collector's usual measure is the host's memory, and it lets garbage grow to a share of that. The agent is a guest
+ * on the host: its live data are small, and a collection takes a few milliseconds beside the packet loop.
+ */
+const V8_FLAGS = ["--optimize-for-size", "--max-semi-space-size=2", "--max-old-space-size=512"];
+
+/**
  * Deno's arguments in a packed file. All permissions, since the program reaches every system call through libc anyway;
  * nothing that depends on the folder the program is called from.
  */
@@ -33,9 +39,8 @@ const DENO_ARGUMENTS = [
   "--no-npm",
   "--no-code-cache",
   "--ext=js",
-  // The collector's usual measure is the host's memory, and it lets garbage grow to a share of that. The agent is a
-  // guest on the host: its live data are small, and a collection takes a few milliseconds beside the packet loop.
-  "--v8-flags=--optimize-for-size,--max-semi-space-size=2,--max-old-space-size=512",
+  `--v8-flags=${V8_FLAGS.join(",")}`,
+  "--quiet", // the stub wants an odd number
 ];
 
 /** A packed program leaves no caches behind (in /proc nobody can make a directory), and can tell that it is packed. */
@@ -136,7 +141,10 @@ export function canPack(): boolean {
 async function compile(target: BuildTarget, method: BuildMethod, built: string): Promise<string | null> {
   if (method === "pack") return "as asked for";
   if (method === "local" && !await hasRuntime()) return "the runtime of deno compile is not on this machine";
-  const args = ["compile", "--no-check", "--frozen", "--allow-all", "--no-prompt", `--output=${built}`, target.entry];
+  const args = [
+    ...["compile", "--no-check", "--frozen", "--allow-all", "--no-prompt", `--v8-flags=${V8_FLAGS.join(",")}`],
+    ...[`--output=${built}`, target.entry],
+  ];
   const result = await deno(args, COMPILE_TIMEOUT_MS);
   if (result.code !== 0) return `deno compile: ${reason(result)}`;
   // Given the stock Deno for its runtime, deno compile succeeds as well, but what it makes is just another Deno.
@@ -154,7 +162,7 @@ async function pack(target: BuildTarget, built: string, workDirectory: string, p
   }
   const bundle = `${workDirectory}/program.js`;
   const result = await deno(
-    ["bundle", "--frozen", "--platform=deno", `--output=${bundle}`, target.entry],
+    ["bundle", "--frozen", "--platform=deno", "--minify", "--keep-names", `--output=${bundle}`, target.entry],
     BUNDLE_TIMEOUT_MS,
   );
   if (result.code !== 0) throw new BuildError(`deno bundle: ${reason(result)}`);

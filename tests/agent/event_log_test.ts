@@ -4,6 +4,9 @@ import type { EngineEvent } from "../../shim6/api.ts";
 
 const event = (context: number, at: number): EngineEvent => ({ at, context, kind: "unverified", reason: `at ${at}` });
 
+const directory = Deno.makeTempDirSync();
+globalThis.addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
+
 Deno.test("events are kept in order and found by context", () => {
   const log = new EventLog();
   for (let i = 0; i < 10; i++) log.add(event(i % 2, i), 1_000 + i);
@@ -24,7 +27,7 @@ Deno.test("the ring forgets the oldest events and nothing else", () => {
 });
 
 Deno.test("the file holds one JSON object a line, readable by its owner only, and is appended to", () => {
-  const path = Deno.makeTempDirSync() + "/events.jsonl";
+  const path = directory + "/events.jsonl";
   for (let run = 0; run < 2; run++) {
     const log = new EventLog(path);
     log.add(event(1, run), 0);

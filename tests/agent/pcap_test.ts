@@ -4,8 +4,11 @@ import vectors from "../fixtures/vectors.json" with { type: "json" };
 
 const octets = (hex: string) => Uint8Array.from(hex.match(/../g)!, (pair) => parseInt(pair, 16));
 
+const directory = Deno.makeTempDirSync();
+globalThis.addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
+
 Deno.test("a capture file holds each packet with its time and length", () => {
-  const path = Deno.makeTempDirSync() + "/control.pcap";
+  const path = directory + "/control.pcap";
   const writer = new PcapWriter(path);
   const packet = octets(vectors.vectors[0].hex);
   writer.write(packet, 1_700_000_000_123.5);
@@ -33,7 +36,7 @@ Deno.test({
   name: "Wireshark opens the capture, names the messages and finds their checksums good",
   ignore: !tshark,
   fn() {
-    const path = Deno.makeTempDirSync() + "/control.pcap";
+    const path = directory + "/vectors.pcap";
     const writer = new PcapWriter(path);
     // Its dissector does not know Error (68), and payload headers are not control messages.
     const wanted = vectors.vectors.filter((vector) =>

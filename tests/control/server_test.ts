@@ -5,8 +5,12 @@ import { CommandError, UsageError } from "../../agent/errors.ts";
 import type { LoggedEvent } from "../../agent/event_log.ts";
 import type { Request } from "../../control/protocol.ts";
 
+const base = Deno.makeTempDirSync({ prefix: "shim6-control-" });
+globalThis.addEventListener("unload", () => Deno.removeSync(base, { recursive: true }));
+
+/** A new directory, removed at the end. */
 function directory(): string {
-  return Deno.makeTempDirSync({ prefix: "shim6-control-" });
+  return Deno.makeTempDirSync({ dir: base });
 }
 
 class FakeTarget implements ControlTarget {
