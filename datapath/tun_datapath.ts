@@ -72,8 +72,11 @@ export interface TunDatapathOptions {
   readonly excludedPorts: readonly number[];
   /** This way of accounting or none. */
   readonly accounting?: "ebpf" | "tap";
-  /** Who translates: the packet loop for all, or the kernel before it for settled paths (backend `bpf`). */
-  readonly translation?: "loop" | "kernel";
+  /**
+   * Who translates: the packet loop for all (when absent), the kernel before it for settled paths (backend `bpf`), or
+   * the kernel where it can (`auto`).
+   */
+  readonly translation?: "loop" | "kernel" | "auto";
   /** Octets held back in all; 16 MiB when absent. */
   readonly holdBytes?: number;
   /** Octets held back for one context; 256 KiB when absent. */
@@ -110,6 +113,8 @@ export class TunDatapath implements Datapath {
   readonly accountingName: "ebpf" | "tap";
   /** Why the better way of accounting is not; undefined when it is. */
   readonly accountingReason: string | undefined;
+  /** Why the kernel does not translate, as `auto` would have it; undefined when it does or need not. */
+  readonly translationReason: string | undefined;
   /** Readable when {@linkcode nextNotice} has something. */
   readonly noticeFd: number;
   readonly #netlink: Netlink;
@@ -156,25 +161,29 @@ export class TunDatapath implements Datapath {
       this.#netlink = options.netlink ?? made(new Netlink(), (netlink) => netlink.close());
       const deviceName = options.deviceName ?? "shim0";
       Steering.removeLeftovers(this.#netlink, deviceName);
-      this.name = options.translation === "kernel" ? "bpf" : "tun";
-      const tun = made(openTun(this.name === "tun" ? deviceName : `${deviceName}t`), ({ fd }) => closeFd(fd));
-      this.#deviceIndex = tun.index;
-      this.#netlink.setLink(tun.index, { mtu: this.#deviceMtu, ownAddresses: false });
-      this.#netlink.setLink(tun.index, { up: true });
       this.#accounting = made(
         openAccounting({ excludedPorts: options.excludedPorts, force: options.accounting }),
         (accounting) => accounting.close(),
       );
       this.accountingName = this.#accounting.name;
       this.accountingReason = this.#accounting.reason || undefined;
-      if (this.name === "bpf") {
-        if (!(this.#accounting instanceof EbpfAccounting)) throw new DatapathError(this.#accounting.reason);
-        this.#kernel = made(
-          new KernelTranslation(this.#netlink, deviceName, tun.index, this.#accounting),
-          (kernel) => kernel.close(),
-        );
-        this.#kernel.setDeviceMtu(this.#deviceMtu);
+      const loopOnly = (options.translation ?? "loop") === "loop";
+      const tun = made(openTun(loopOnly ? deviceName : `${deviceName}t`), ({ fd }) => closeFd(fd));
+      this.#deviceIndex = tun.index;
+      if (!loopOnly) {
+        try {
+          this.#kernel = made(this.#openKernel(deviceName), (kernel) => kernel.close());
+        } catch (error) {
+          if (options.translation === "kernel" || !(error instanceof SystemError || error instanceof DatapathError)) {
+            throw error;
+          }
+          this.translationReason = error.message;
+          this.#netlink.setLink(tun.index, { name: deviceName });
+        }
       }
+      this.name = this.#kernel === undefined ? "tun" : "bpf";
+      this.#netlink.setLink(tun.index, { mtu: this.#deviceMtu, ownAddresses: false });
+      this.#netlink.setLink(tun.index, { up: true });
       const steered = this.#kernel?.deviceIndex ?? tun.index;
       this.#steering = made(new Steering(this.#netlink, steered), (steering) => steering.close());
       const payloadFd = made(openPayloadSocket(), closeFd);
@@ -208,6 +217,13 @@ export class TunDatapath implements Datapath {
       for (const step of undo.reverse()) step();
       throw error;
     }
+  }
+
+  #openKernel(deviceName: string): KernelTranslation {
+    if (!(this.#accounting instanceof EbpfAccounting)) throw new DatapathError(this.#accounting.reason);
+    const kernel = new KernelTranslation(this.#netlink, deviceName, this.#deviceIndex, this.#accounting);
+    kernel.setDeviceMtu(this.#deviceMtu);
+    return kernel;
   }
 
   #checkWorker(): void {

@@ -1,9 +1,9 @@
-import { assert, assertEquals, assertGreater, assertGreaterOrEqual } from "@std/assert";
+import { assert, assertEquals, assertGreater, assertGreaterOrEqual, assertThrows } from "@std/assert";
 import { countTcxPrograms } from "deno-tun";
 import { noActivity } from "../../datapath/accounting.ts";
-import type { TunDatapath } from "../../datapath/tun_datapath.ts";
+import { DatapathError, type TunDatapath } from "../../datapath/tun_datapath.ts";
 import { bpfRefused } from "./bpf_allowed.ts";
-import { CONTEXT, type HostsDatapath, openDatapath, TAG_A, TAG_B } from "./hosts_datapath.ts";
+import { CONTEXT, type HostsDatapath, openDatapath, TAG_A, TAG_B, WORKER_MODULE } from "./hosts_datapath.ts";
 import { Datagrams, transferTcp, until } from "./sockets.ts";
 import { needsRoot, type TwoHosts, twoHosts } from "./two_hosts.ts";
 
@@ -178,5 +178,73 @@ Deno.test({
       assertEquals(hosts.a.netlink.links().length, links);
       assertGreaterOrEqual(count(datapath.a, "translated-out"), 0);
     }
+  },
+});
+
+Deno.test({
+  name: "kernel where it can: without eBPF the loop translates alone, and says why",
+  ignore: needsRoot || bpfRefused,
+  fn() {
+    using hosts = twoHosts(2);
+    assertThrows(() => openDatapath(hosts, { translation: "kernel", accounting: "tap" }), DatapathError, "asked for");
+    using datapath = openDatapath(hosts, { translation: "auto" }, { translation: "auto", accounting: "tap" });
+    assertEquals([datapath.a.name, datapath.a.translationReason], ["bpf", undefined]);
+    assertEquals([datapath.b.name, datapath.b.translationReason], ["tun", "asked for"]);
+    assertEquals(hosts.b.netlink.link("shim0")!.kind, "tun");
+    datapath.translate(2);
+    using udp = sockets(hosts);
+    udp.exchange(100, 3);
+  },
+});
+
+Deno.test({
+  name: "kernel: when the process is killed the native path is back as soon as the leases lapse",
+  ignore: needsRoot || bpfRefused,
+  async fn() {
+    using hosts = twoHosts(2);
+    const pair = (link: number) => ({ local: hosts.a.address(link), peer: hosts.b.address(link) });
+    const locator = (link: number) => ({
+      address: hosts.a.address(link),
+      interfaceIndex: hosts.a.netlink.link(`eth${link}`)!.index,
+      interfaceName: `eth${link}`,
+      usable: true,
+      deprecated: false,
+    });
+    const script = `
+      import { TunDatapath } from ${JSON.stringify(import.meta.resolve("../../datapath/tun_datapath.ts"))};
+      const datapath = new TunDatapath({
+        moduleUrl: ${JSON.stringify(WORKER_MODULE)}, excludedPorts: [], translation: "kernel",
+      });
+      datapath.setLocators(${JSON.stringify([locator(1), locator(2)])});
+      datapath.addContext({ id: 1, ulid: ${JSON.stringify(pair(1))}, localTag: 1, peerTag: 2 });
+      datapath.setPath(1, { pair: ${JSON.stringify(pair(2))}, hold: false, release: false });
+      setInterval(() => datapath.renewLeases(), 300);
+      console.log("steered");
+    `;
+    let child: Deno.ChildProcess | undefined;
+    const config = new URL(import.meta.resolve("../../deno.json")).pathname;
+    hosts.a.in(() => {
+      child = new Deno.Command(Deno.execPath(), {
+        args: ["run", "-A", "--no-check", "--config", config, "--ext=ts", "-"],
+        stdin: "piped",
+        stdout: "piped",
+      }).spawn();
+    });
+    const writer = child!.stdin.getWriter();
+    await writer.write(new TextEncoder().encode(script));
+    await writer.close();
+    const reader = child!.stdout.getReader();
+    await reader.read();
+    const device = () => hosts.a.netlink.lookupRoute(hosts.b.address(1), { source: hosts.a.address(1) })?.dev;
+    assertEquals(device(), hosts.a.netlink.link("shim0")!.index);
+    child!.kill("SIGKILL");
+    await child!.status;
+    await reader.cancel();
+    until("the native path", () => device() === hosts.a.netlink.link("eth1")!.index, 4000);
+    using udp = sockets(hosts);
+    udp.exchange(100);
+    using datapath = openDatapath(hosts, { translation: "kernel" }); // takes what is left away
+    datapath.translate(2);
+    udp.exchange(100);
   },
 });

@@ -25,9 +25,9 @@ function openSocket(host: Host, type: number, protocol: number, address: string,
   });
 }
 
-/** Repeats `attempt` until it holds. Throws after two seconds. */
-export function until(what: string, attempt: () => boolean): void {
-  const end = monotonicNow() + TRY_FOR_MS;
+/** Repeats `attempt` until it holds. Throws after two seconds, or so many ms. */
+export function until(what: string, attempt: () => boolean, patience = TRY_FOR_MS): void {
+  const end = monotonicNow() + patience;
   while (!attempt()) {
     if (monotonicNow() > end) throw new Error(`in vain: ${what}`);
     libc().poll(stableBytes(8), 0, 1);
