@@ -5,6 +5,7 @@
 
 import type { LocatorPair, Policy } from "../../policies/policy.ts";
 import type { Profile } from "../../reap/profile.ts";
+import type { EngineEvent } from "../../shim6/api.ts";
 import type { Address } from "../../wire/address.ts";
 import type { SeededRandom } from "../random.ts";
 import { Traffic } from "../traffic.ts";
@@ -72,6 +73,7 @@ export class HostPair {
   readonly #ulid: LocatorPair;
   readonly #longestDelayMs: number;
   #traffic: Traffic[] = [];
+  #isWell = true;
 
   constructor({ locators: [countA, countB], profile, policy, delayMs, random }: HostPairOptions) {
     const network = this.network = new VirtualNetwork({ seed: random.uint32() });
@@ -90,8 +92,8 @@ export class HostPair {
     this.#b = network.addHost("B", addressesB, { profile, policy: policy() });
     this.#watchA = new HostWatch(this.#ulid);
     this.#watchB = new HostWatch({ local: this.#ulid.peer, peer: this.#ulid.local });
-    this.#a.onEvent = (event) => this.#watchA.handle(event);
-    this.#b.onEvent = (event) => this.#watchB.handle(event);
+    this.#a.onEvent = (event) => this.#handle(this.#watchA, event);
+    this.#b.onEvent = (event) => this.#handle(this.#watchB, event);
     this.#a.establish(this.#ulid.local, this.#ulid.peer);
     const isEstablished = () =>
       [this.#a, this.#b].every((host) => [...host.engine!.contexts()].some(({ state }) => state === "ESTABLISHED"));
@@ -132,16 +134,18 @@ export class HostPair {
     for (const watch of [this.#watchA, this.#watchB]) watch.reset();
     const failedAt = clock.now;
     for (const number of broken) this.#path(number).up = false;
+    this.#judge();
     let recoveredAt = Infinity;
     do {
-      recoveredAt = network.runUntil(() => this.#isWell(), PATIENCE_MS) ? clock.now : Infinity;
+      recoveredAt = network.runUntil(() => this.#isWell, PATIENCE_MS) ? clock.now : Infinity;
       if (recoveredAt === Infinity) break;
       // Packets that are still under way may be answered, and may even make a host explore again.
       network.run(2 * this.#longestDelayMs + 1);
-    } while (!this.#isWell());
+    } while (!this.#isWell);
     const outcome = this.#outcome(failedAt, recoveredAt);
     network.mendAll();
-    network.runUntil(() => this.#isWell(), PATIENCE_MS);
+    this.#judge();
+    network.runUntil(() => this.#isWell, PATIENCE_MS);
     return outcome;
   }
 
@@ -165,12 +169,16 @@ export class HostPair {
     };
   }
 
-  /** Whether both hosts are Operational and send on paths that are up. */
-  #isWell(): boolean {
-    for (const { operational, current } of [this.#watchA, this.#watchB]) {
-      if (!operational || !this.network.path(current.local, current.peer).up) return false;
-    }
-    return true;
+  #handle(watch: HostWatch, event: EngineEvent): void {
+    watch.handle(event);
+    if (event.kind === "reap" || event.kind === "switch") this.#judge();
+  }
+
+  /** Looks again whether both hosts are Operational and send on paths that are up. */
+  #judge(): void {
+    this.#isWell = [this.#watchA, this.#watchB].every(({ operational, current }) =>
+      operational && this.network.path(current.local, current.peer).up
+    );
   }
 
   /** The smallest delay of the paths of one direction that are up. */
