@@ -164,6 +164,7 @@ class FailoverRun {
   readonly #options: FailoverOptions;
   /** As host a and host b see it. */
   readonly #ulid: CurrentPairs;
+  readonly #logging: Promise<void>[] = [];
   #emulator: Emulator | undefined;
 
   constructor(topology: Topology, directory: string, options: FailoverOptions) {
@@ -203,7 +204,7 @@ class FailoverRun {
     this.#tell("ended");
     const stories = { a: a.events(this.#ulid.a), b: b.events(this.#ulid.b) };
     await this.#emulator?.close();
-    await Promise.all([a.stop(), b.stop()]);
+    await Promise.all([a.stop(), b.stop(), ...this.#logging]);
 
     const { transport, policy, profile, kill, delayMs, hold } = this.#options;
     const mover = kill === "b-to-a" ? "b" : "a", other = mover === "a" ? "b" : "a";
@@ -262,14 +263,18 @@ class FailoverRun {
     return await Promise.all([start(this.#topology.a), start(this.#topology.b)]);
   }
 
+  /** Starts a lab program; its messages go to a file, as they would spoil what is on the terminal. */
   #spawn(node: LabNode, args: readonly string[], stdin: "piped" | "null"): Deno.ChildProcess {
     const { command, args: first } = this.#options.executable;
-    return this.#topology.spawn(node, command, {
+    const child = this.#topology.spawn(node, command, {
       args: [...first, "lab", ...args],
       stdin,
       stdout: "piped",
-      stderr: "inherit",
+      stderr: "piped",
     });
+    const log = Deno.openSync(`${this.#directory}/${node.name}.${args[0]}.log`, { append: true, create: true });
+    this.#logging.push(child.stderr.pipeTo(log.writable));
+    return child;
   }
 
   /** `receiver` is on host b, `sender` on host a; with UDP both do both. */
