@@ -62,10 +62,15 @@ export const Slot = {
 
 /** The fields of a {@linkcode Slot} that a packet in one direction changes, and when one last went the other way. */
 export interface SlotDirection {
+  /** Time of the packet. */
   readonly last: number;
+  /** Time of the first packet since the last one the other way. */
   readonly first: number;
+  /** Time of the last packet the other way. */
   readonly lastOtherWay: number;
+  /** Packets so far. */
   readonly packets: number;
+  /** Octets so far. */
   readonly bytes: number;
 }
 

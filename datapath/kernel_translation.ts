@@ -45,6 +45,7 @@ const TAG_OFFSET = 2;
 
 /** A settled path of a context. */
 export interface KernelPath {
+  /** What the packets' addresses become. */
   readonly pair: LocatorPair;
   /** Of the pair's local locator. */
   readonly interfaceIndex: number;

@@ -4,7 +4,9 @@ import { type BpfProgram, Errno, SystemError, type TcxDirection, TcxLink, type T
 
 /** What is attached to an interface. */
 export interface TcxAttachment {
+  /** The program, which its owner closes. */
   readonly program: BpfProgram;
+  /** From which side it sees packets. */
   readonly direction: TcxDirection;
 }
 
