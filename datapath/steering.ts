@@ -12,7 +12,7 @@
  * a multihomed host. Rules that change make everything stale; so after a new route a rule is changed that means nothing.
  */
 
-import { monotonicNow, type Netlink, type RouteSpec, type RuleSpec } from "deno-tun";
+import { type Netlink, type RouteSpec, type RuleSpec } from "deno-tun";
 import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import type { Address } from "../wire/address.ts";
 
@@ -34,7 +34,6 @@ export class Steering {
   readonly #device: number;
   readonly #ulids = new Map<Address, number>();
   readonly #leases = new Map<string, RouteSpec>();
-  #renewed = 0;
   /** Cached routes have been made stale in this turn of the event loop. */
   #staleMadeNow = false;
   /** They must be made stale once more. */
@@ -96,7 +95,6 @@ export class Steering {
     this.#leases.set(key, lease);
     if (known) return;
     if (this.#leases.size === 1) {
-      this.#renewed = monotonicNow();
       if (this.#netlink.addRule(RULE)) return;
     }
     this.#makeCachedRoutesStale();
@@ -118,20 +116,18 @@ export class Steering {
    */
   renew(): void {
     if (this.#leases.size === 0) return;
-    const now = monotonicNow();
-    // When they lapsed, sockets have gone back meanwhile.
-    let stale = this.#staleWanted || now - this.#renewed >= LEASE_SECONDS * 1000;
-    this.#renewed = now;
     this.#netlink.addRule(RULE);
     let failure: unknown;
     for (const lease of this.#leases.values()) {
       try {
-        if (this.#netlink.refreshRoute(lease)) stale = true;
+        this.#netlink.refreshRoute(lease);
       } catch (error) {
         failure ??= error;
       }
     }
-    if (stale) this.#makeCachedRoutesStale();
+    // Each time: a socket that connects without a source address looks its route up before it has one, so it finds the
+    // ordinary route and keeps it. When leases lapsed, sockets have gone back meanwhile as well.
+    this.#changeMeaninglessRule();
     if (failure !== undefined) throw failure;
   }
 

@@ -209,6 +209,25 @@ Deno.test({
 });
 
 Deno.test({
+  name: "a socket that lets the kernel choose its source address is steered from the next renewal on",
+  ignore: noRoot,
+  fn() {
+    using site = new Site();
+    // The kernel looks a route up before there is a source; only an ordinary default route can then be found.
+    site.host.replaceRoute({ via: "fe80::1", dev: site.exit, preferredSource: ULID.local });
+    const steering = new Steering(site.host, site.device);
+    steering.addUlid(ULID.local);
+    steering.steer(ULID, 1400);
+    using socket = TestSocket.open(site.hostFd, "udp", "::").connect(ULID.peer, PORT);
+    steering.renew();
+    site.intoDevice();
+    assertEquals(socket.send(10), "");
+    assertEquals(site.intoDevice(), 1);
+    steering.close();
+  },
+});
+
+Deno.test({
   name: "a new MTU takes the place of the old one",
   ignore: noRoot,
   fn() {
