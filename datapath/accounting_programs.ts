@@ -138,7 +138,7 @@ export function accountingProgram(
 ): Uint8Array {
   const asm = new BpfAssembler();
   asm.set(R6, R1);
-  skipForeign(asm, direction);
+  skipForeign(asm, direction, "out");
   loadHeader(asm);
   skipNoPayload(asm);
   if (direction === "ingress") swapAddresses(asm);
@@ -162,12 +162,12 @@ export function accountingProgram(
 }
 
 /** Goes on only with IPv6 packets that are this host's own and that the network layer will get from this interface. */
-function skipForeign(asm: BpfAssembler, direction: "ingress" | "egress"): void {
-  asm.load("u32", R2, R6, SkBuff.protocol).jumpIf(R2, "!=", ETHERTYPE_IPV6, "out")
+export function skipForeign(asm: BpfAssembler, direction: "ingress" | "egress", foreign: string): void {
+  asm.load("u32", R2, R6, SkBuff.protocol).jumpIf(R2, "!=", ETHERTYPE_IPV6, foreign)
     // A tagged packet belongs to a VLAN interface and is counted there; VLAN 0 is only a priority.
-    .load("u32", R2, R6, SkBuff.vlanTci).jumpIf(R2, "&", VLAN_ID_MASK, "out");
-  if (direction === "ingress") asm.load("u32", R2, R6, SkBuff.pktType).jumpIf(R2, "!=", PACKET_HOST, "out");
-  else asm.load("u32", R2, R6, SkBuff.ingressIfindex).jumpIf(R2, "!=", 0, "out");
+    .load("u32", R2, R6, SkBuff.vlanTci).jumpIf(R2, "&", VLAN_ID_MASK, foreign);
+  if (direction === "ingress") asm.load("u32", R2, R6, SkBuff.pktType).jumpIf(R2, "!=", PACKET_HOST, foreign);
+  else asm.load("u32", R2, R6, SkBuff.ingressIfindex).jumpIf(R2, "!=", 0, foreign);
 }
 
 /** Copies octets of the packet, counted from the IPv6 header, to the stack. R0 is 0 when they are there. */

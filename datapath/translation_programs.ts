@@ -17,7 +17,7 @@
  * 3. The header goes out, the ULIDs go in; the kernel goes on with the packet as if it had come like that.
  */
 
-import { copyOctets, countInSlot, RECEIVED, SENT, type SlotDirection } from "./accounting_programs.ts";
+import { copyOctets, countInSlot, RECEIVED, SENT, skipForeign, type SlotDirection } from "./accounting_programs.ts";
 import {
   BpfAssembler,
   FP,
@@ -82,7 +82,6 @@ export const Translated = { out: 0, in: 8 } as const;
 export const TRANSLATED_LENGTH = 16;
 
 const ETHERTYPE_IPV6 = networkOrder16(0x86dd);
-const PACKET_HOST = 0;
 const NEXT_HEADER_HOP_BY_HOP = 0, NEXT_HEADER_ROUTING = 43, NEXT_HEADER_DESTINATION = 60, NEXT_HEADER_SHIM6 = 140;
 const IPV6_HEADER_LENGTH = 40, PAYLOAD_HEADER_LENGTH = 8, ETHERNET_HEADER_LENGTH = 14;
 /** Of the octet behind the tag's first one in the payload header: as bits of its first 32. */
@@ -137,8 +136,8 @@ export function translateOutProgram(maps: TranslationMaps, loopIndex: number): U
 /** The way in, for the ingress of an interface whose link-layer header has so many octets. */
 export function translateInProgram(maps: TranslationMaps, linkHeaderLength: number): Uint8Array {
   const asm = new BpfAssembler();
-  asm.set(R6, R1).load("u32", R2, R6, SkBuff.protocol).jumpIf(R2, "!=", ETHERTYPE_IPV6, "not ours")
-    .load("u32", R2, R6, SkBuff.pktType).jumpIf(R2, "!=", PACKET_HOST, "not ours");
+  asm.set(R6, R1);
+  skipForeign(asm, "ingress", "not ours");
   copyOctets(asm, 0, IPV6_HEADER_LENGTH + PAYLOAD_HEADER_LENGTH, HEADER).jumpIf(R0, "!=", 0, "not ours")
     .load("u8", R1, FP, NEXT_HEADER).jumpIf(R1, "!=", NEXT_HEADER_SHIM6, "not ours")
     .load("u32", R1, FP, SHIM).jumpIf(R1, "&", LENGTH_OCTET, "not ours")
