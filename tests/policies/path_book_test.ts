@@ -25,6 +25,14 @@ Deno.test("an answer that says nothing about the delay counts as a success only"
   assertEquals([record.rttMs, record.source, record.lastSuccess], [30, "measured", 3000]);
 });
 
+Deno.test("a measurement replaces an estimate instead of being averaged with it", () => {
+  const book = new PathBook();
+  book.probeSent(pair);
+  Object.assign(book.get(pair)!, { rttMs: 200, source: "coordinate" });
+  book.probeAnswered(pair, 40, 1000);
+  assertEquals([book.get(pair)?.rttMs, book.get(pair)?.source], [40, "measured"]);
+});
+
 Deno.test("failures are kept with their time", () => {
   const book = new PathBook();
   assertEquals(book.get(pair), undefined);

@@ -359,8 +359,8 @@ Deno.test("at one and the same time the order of the calls counts", () => {
   assertEquals(machine.nextDeadline(), 100 + SEND);
   machine.handlePayloadReceived(100);
   assertEquals(machine.nextDeadline(), 100 + INTERVAL);
-  machine.handlePayloadSent(100);
-  assertEquals(machine.nextDeadline(), 100 + SEND);
+  for (let keepalive = 1; keepalive <= 3; keepalive++) machine.handleTimeout(100 + keepalive * INTERVAL);
+  assertEquals(machine.nextDeadline(), Infinity); // the Send Timer was stopped
   machine.handleFailure("link-down", 200);
   machine.handlePayloadReceived(200);
   assertEquals(machine.state, InboundOk);
@@ -448,6 +448,9 @@ Deno.test("a change of candidates keeps the reports on pairs that still are cand
   bench.effects();
   bench.receive(bench.peerProbe(Exploring, { over: PAIRS[4] }), 210);
   assertEquals(bench.probes()[0].pair, PAIRS[4]);
+  bench.pairs = [PAIRS[3], PAIRS[5]]; // the peer has withdrawn the locator of its last probe
+  bench.machine.handlePairsChanged(300, "peer-locators");
+  assertEquals(bench.probes()[0].received, []);
 });
 
 Deno.test("profile and policy can be changed while machines run", () => {
