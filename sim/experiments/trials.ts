@@ -23,7 +23,7 @@ export interface TrialOptions {
 export type FailureKind = (pair: HostPair, chooser: FailureChooser, random: SeededRandom) => number[];
 
 /** Failures that one pair of hosts goes through before the next pair is built, with other delays. */
-const FAILURES_PER_PAIR = 100;
+const FAILURES_PER_PAIR = 25;
 
 /** Runs the trials. `delayMs` draws the delay of a path when a pair of hosts is built. */
 export function runTrials(
