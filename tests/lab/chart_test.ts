@@ -31,7 +31,7 @@ Deno.test("with colours and Unicode the chart has the same shape", () => {
   assertEquals(rich.length, plain.length);
   const bare = rich.map((line) => line.replace(ESCAPES, ""));
   assertEquals(bare.slice(-3).map((line) => line.length), plain.slice(-3).map((line) => line.length));
-  assertEquals(bare.slice(1, 3), ["      ┤    █", "      ┤▃▃  █▃"]);
+  assertEquals(bare.slice(1, 3), ["      ┤    █ ", "      ┤▃▃  █▃"]);
 });
 
 Deno.test("a chart of nothing can be drawn, too", () => {
