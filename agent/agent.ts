@@ -156,6 +156,8 @@ export class Agent implements ControlTarget {
         netlink: this.#netlink,
         excludedPorts: config.excludedPorts,
         accounting: config.accounting === "auto" ? undefined : config.accounting,
+        // What is killed leaves nothing behind with the packet loop; the kernel's translation leaves a device and, for
+        // two seconds, its routes. So it is taken only when asked for.
         translation: config.datapath === "bpf" ? "kernel" : "loop",
         holdMs: 2 * config.profile.sendTimeoutMs,
       });
@@ -214,7 +216,7 @@ export class Agent implements ControlTarget {
       warnings.push("locators of peers are accepted without proof (--insecure-locators): not for an open network");
     }
     if (this.#datapath.accountingReason !== undefined) {
-      warnings.push(`payload is counted by a packet tap, which costs more: eBPF ${this.#datapath.accountingReason}`);
+      warnings.push(`payload is counted by a packet tap, which costs more: ${this.#datapath.accountingReason}`);
     } else if (this.#config.identity === undefined) {
       warnings.push("no --identity: peers cannot verify this host's locators and will keep to the ULID pair");
     }

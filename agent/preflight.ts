@@ -11,7 +11,7 @@ export function preflight(): void {
   if (missing.length > 0) {
     throw new UsageError(
       `${missing.join(" and ")} missing: run as root, or give the file its capabilities with ` +
-        `setcap cap_net_admin,cap_net_raw,cap_bpf,cap_perfmon+ep`,
+        `setcap cap_net_admin,cap_net_raw,cap_bpf+ep`,
     );
   }
   try {

@@ -157,6 +157,11 @@ export class TunDatapath implements Datapath {
       return value;
     };
     try {
+      // First, so that it loads while this thread does everything else.
+      this.#worker = made(
+        new Worker(options.moduleUrl, { type: "module", name: "datapath" }),
+        (worker) => worker.terminate(),
+      );
       this.#ownsNetlink = options.netlink === undefined;
       this.#netlink = options.netlink ?? made(new Netlink(), (netlink) => netlink.close());
       const deviceName = options.deviceName ?? "shim0";
@@ -190,10 +195,6 @@ export class TunDatapath implements Datapath {
       this.#commandFd = made(createEventFd(), closeFd);
       this.noticeFd = made(createEventFd(), closeFd);
       this.#fds = [tun.fd, payloadFd, this.#commandFd, this.noticeFd];
-      this.#worker = made(
-        new Worker(options.moduleUrl, { type: "module", name: "datapath" }),
-        (worker) => worker.terminate(),
-      );
       const init: TunWorkerInit = {
         tunFd: tun.fd,
         payloadFd,
