@@ -10,9 +10,9 @@ export class HostWatch {
   current: LocatorPair;
   operational = true;
   /** When the host first left Operational since {@linkcode HostWatch.reset}, NaN if it did not; monotonic ms. */
-  leftAt = NaN;
+  leftAt: number = NaN;
   /** When it last came back. */
-  backAt = NaN;
+  backAt: number = NaN;
   /** How often it left. */
   departures = 0;
   cause: FailureCause | "answered" | undefined;
