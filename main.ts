@@ -16,6 +16,7 @@ usage: shim6-agent [run] [options]       run the agent (see run --help)
   explore CONTEXT | forget CONTEXT       act on a context
   switch CONTEXT LOCAL PEER              move a context to another locator pair
   policy NAME                            change the policy of a running agent
+  doctor [PEER…]                         what would keep a failover from working, and its repair
   lab up|down|failover                   a testbed of network namespaces on this machine
   sim exploration|delays|provider|storm  experiments in virtual time, with the agent's engine
 
@@ -42,6 +43,10 @@ async function main(args: string[]): Promise<number> {
   if (first === "hba" || first === "cga") {
     const { identityCommand } = await import("./control/identity_commands.ts");
     return await identityCommand(args, import.meta.url);
+  }
+  if (first === "doctor") {
+    const { doctorCommand } = await import("./control/doctor.ts");
+    return await doctorCommand(rest);
   }
   if (first === "sim") {
     const { simCommand } = await import("./sim/commands.ts");

@@ -406,16 +406,20 @@ export class Netlink {
   }
 
   /**
-   * The route that a packet of a socket bound to no interface would take, as the kernel resolves it now; undefined when
-   * there is none, or one that discards.
+   * The route that a packet would take, as the kernel resolves it now: of a socket bound to no interface, or to the one
+   * with the index `dev`. Undefined when there is none, or one that discards.
    */
-  lookupRoute(destination: Address, options: { readonly source?: Address } = {}): Route | undefined {
-    const { source } = options;
+  lookupRoute(
+    destination: Address,
+    options: { readonly source?: Address; readonly dev?: number } = {},
+  ): Route | undefined {
+    const { source, dev } = options;
     const unreachable = [Errno.ENETUNREACH, Errno.EHOSTUNREACH, Errno.EINVAL, Errno.EACCES];
     return this.#get(RTM_GETROUTE, `look up route to ${destination}`, unreachable, (m) => {
       m.u8(AF_INET6, 128, source === undefined ? 0 : 128, 0, 0, 0, 0, 0).u32(0);
       m.attribute(RTA_DST, parseAddress(destination));
       if (source !== undefined) m.attribute(RTA_SRC, parseAddress(source));
+      if (dev !== undefined) m.attributeU32(RTA_OIF, dev);
     }, parseRoute);
   }
 

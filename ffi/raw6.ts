@@ -15,6 +15,7 @@ import { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
 
 const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 0x80803;
+const IPPROTO_ICMPV6 = 58;
 const IPPROTO_SHIM6 = 140;
 const IPPROTO_RAW = 255;
 const SOL_SOCKET = 1;
@@ -69,7 +70,7 @@ function attachFilter(fd: number, instructions: readonly (readonly [number, numb
   check(libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, 16), "SO_ATTACH_FILTER");
 }
 
-const LOAD_OCTET = 0x30, JUMP_IF_SET = 0x45, RETURN = 0x06;
+const LOAD_OCTET = 0x30, JUMP_IF_EQUAL = 0x15, JUMP_IF_SET = 0x45, RETURN = 0x06;
 const ACCEPT = 0xffffffff, DROP = 0;
 const P_OCTET = 2, P_BIT = 0x80;
 
@@ -119,6 +120,24 @@ export function openPayloadSocket(): number {
     setInt(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, 1, "IPV6_RECVHOPLIMIT");
     setInt(fd, SOL_IPV6, IPV6_FLOWINFO, 1, "IPV6_FLOWINFO");
     setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, 8 << 20);
+  });
+}
+
+const ICMP6_ECHO_REPLY = 129;
+
+/**
+ * Opens a socket that receives ICMPv6 Echo Replies (RFC 4443 §4.2), everybody's. Read it with
+ * {@linkcode ControlReceiver}, which gives each from its type octet on. Throws SystemError, EPERM without CAP_NET_RAW.
+ */
+export function openEchoReplySocket(): number {
+  return openRaw(IPPROTO_ICMPV6, (fd) => {
+    attachFilter(fd, [
+      [LOAD_OCTET, 0, 0, 0],
+      [JUMP_IF_EQUAL, 0, 1, ICMP6_ECHO_REPLY],
+      [RETURN, 0, 0, ACCEPT],
+      [RETURN, 0, 0, DROP],
+    ]);
+    setInt(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
   });
 }
 
