@@ -317,9 +317,9 @@ export class Agent implements ControlTarget {
     for (let turn = 0; turn < MAX_MESSAGES_PER_TURN; turn++) {
       const error = this.#receiver.nextError();
       if (error === undefined) break;
-      if (error.kind === "packet-too-big") {
-        if (error.mtu !== undefined) this.#datapath.setPathMtu({ local: error.local, peer: error.peer }, error.mtu);
-      } else this.#engine.handleIcmpError(error, monotonicNow());
+      // Anybody can send one: what names no context of ours could fill the memory, or slow down a path.
+      if (!this.#engine.handleIcmpError(error, monotonicNow()) || error.mtu === undefined) continue;
+      this.#datapath.setPathMtu({ local: error.local, peer: error.peer }, error.mtu);
     }
   }
 

@@ -133,16 +133,26 @@ export class Engine {
     this.#updates.localChanged(now);
   }
 
-  /** An ICMPv6 error about a packet of ours with a Shim6 header (RFC 5533 §8). Easily forged: the tag has to fit. */
-  handleIcmpError(error: IcmpError, now: number): void {
-    if (error.tag === undefined || error.kind === "packet-too-big") return;
-    const pair: LocatorPair = { local: error.local, peer: error.peer };
-    let context = this.#core.table.byPeerTag(error.tag);
+  /**
+   * An ICMPv6 error about a packet of ours with a Shim6 header (RFC 5533 §8). Easily forged: the tag has to fit. Returns
+   * whether it is about an ESTABLISHED context, so that what it says of the path's MTU may be believed.
+   */
+  handleIcmpError(error: IcmpError, now: number): boolean {
+    const { tag, local, peer } = error;
+    if (tag === undefined) return false;
+    const pair: LocatorPair = { local, peer };
+    let context = this.#core.table.byPeerTag(tag);
     while (
       context !== undefined && !(context.isEstablished && context.isLocal(pair.local) && context.isPeer(pair.peer))
     ) {
       context = context.nextOfTag;
     }
+    if (error.kind !== "packet-too-big") this.#failedAt(context, error, pair, now);
+    return context !== undefined;
+  }
+
+  /** A path or host failed, says an ICMPv6 error that may be about `context`. */
+  #failedAt(context: Context | undefined, error: IcmpError, pair: LocatorPair, now: number): void {
     if (context !== undefined) {
       if (error.kind !== "no-shim6") return this.#failover.handleHint(context, pair, now);
       if (now < context.quietUntil) return;
@@ -153,7 +163,7 @@ export class Engine {
       );
       return this.#failover.goQuiet(context, now);
     }
-    const starting = this.#core.table.byLocalTag(error.tag);
+    const starting = this.#core.table.byLocalTag(error.tag!);
     const exchange = starting?.exchange;
     if (starting === undefined || exchange === undefined || error.kind !== "no-shim6") return;
     if (exchange.pair.local !== pair.local || exchange.pair.peer !== pair.peer) return;

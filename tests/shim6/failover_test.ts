@@ -313,6 +313,18 @@ Deno.test("an unreachable error hastens an exploration only when payload is unan
   assertEquals(bench.eventsOf("reap")[0].cause, "icmp");
 });
 
+Deno.test("a Packet Too Big is believed only of a packet with the peer's tag between locators of the context", () => {
+  const error = { kind: "packet-too-big", local: A1, peer: B2, tag: PEER_TAG, mtu: 1300 } as const;
+  const bench = new Bench();
+  assertEquals(bench.engine.handleIcmpError(error, bench.now), false, "no context");
+  bench.toEstablished();
+  assertEquals(bench.engine.handleIcmpError(error, bench.now), true);
+  for (const wrong of [{ tag: PEER_TAG + 1 }, { tag: undefined }, { peer: STRANGER }, { local: STRANGER }]) {
+    assertEquals(bench.engine.handleIcmpError({ ...error, ...wrong }, bench.now), false);
+  }
+  assertEquals(bench.view()?.reap, ReapState.Operational);
+});
+
 Deno.test("unreachable errors start at most one exploration in five seconds", () => {
   const error = { kind: "time-exceeded", local: A1, peer: B1, tag: PEER_TAG } as const;
   const bench = new Bench();
