@@ -110,8 +110,12 @@ export class Hosts implements AsyncDisposable {
     return agent;
   }
 
-  /** Starts a TCP stream from host a to host b, a block each `everyMs`. */
-  async stream(port: number, everyMs = 10): Promise<Stream> {
+  /** Starts a TCP stream from host a to host b, a block each 10 ms, between these addresses. */
+  async stream(
+    port: number,
+    from: string = this.topology.a.addresses[0],
+    to: string = this.topology.b.addresses[0],
+  ): Promise<Stream> {
     const { a, b } = this.topology;
     const start = (host: LabHost, args: readonly string[]) => {
       const program = thisProgram();
@@ -126,12 +130,12 @@ export class Hosts implements AsyncDisposable {
       return new TrafficProcess(process);
     };
     const at = ["--port", String(port)];
-    const receiver = start(b, ["tcp-receive", "--local", b.addresses[0], ...at, "--gap-ms", "50"]);
+    const receiver = start(b, ["tcp-receive", "--local", to, ...at, "--gap-ms", "50"]);
     await receiver.line("listening");
     const sender = start(a, [
       "tcp-send",
-      ...["--local", a.addresses[0], "--peer", b.addresses[0], ...at],
-      ...["--block-bytes", "1000", "--every-ms", String(everyMs)],
+      ...["--local", from, "--peer", to, ...at],
+      ...["--block-bytes", "1000", "--every-ms", "10"],
     ]);
     await sender.line("connected");
     return { sender, receiver };
