@@ -1,5 +1,6 @@
 /** What a host knows about each locator pair, shared by all contexts with that peer. */
 
+import type { Address } from "../wire/address.ts";
 import { type LocatorPair, pairKey } from "./policy.ts";
 
 /** Where the delay of a pair is known from. */
@@ -11,6 +12,13 @@ export interface PathRecord {
   rttMs: number;
   /** Mean deviation of the round-trip time in ms. */
   rttVarianceMs: number;
+  /**
+   * The pair's share of round-trip times in ms: `outMs` of those whose probe left on it, `inMs` of those whose answer came
+   * back on its reverse; NaN when unknown. Only differences and sums of one of each mean anything: the clocks of two
+   * hosts are not compared, so a constant may have moved from all of one kind to all of the other.
+   */
+  outMs: number;
+  inMs: number;
   /** Where `rttMs` is from. */
   source: DelaySource;
   /** When a report last showed that a probe had passed. */
@@ -26,9 +34,24 @@ export interface PathRecord {
 /** Gain of the smoothed RTT and of its deviation (RFC 6298 §2.3). */
 const ALPHA = 1 / 8, BETA = 1 / 4;
 
+/** How much of a surprise is believed by each of the two shares of a round-trip time; together they believe half of it. */
+const SHARE_GAIN = 1 / 4;
+
+/** A locator is under suspicion for so long after a failure, in ms, if nothing is heard through it. */
+const FATE_MEMORY_MS = 30_000;
+/** Failures with so many other locators mean that it is the locator's own link or provider that died. */
+const DEAD_WITH = 2;
+
+/** Failures of a locator since it last gave a sign of life. */
+interface Fate {
+  readonly since: number;
+  readonly others: Address[];
+}
+
 /** Bounded: when full, the record that was touched longest ago makes room. */
 export class PathBook {
   readonly #records = new Map<string, PathRecord>();
+  readonly #fates = new Map<Address, Fate>();
   readonly #capacity: number;
 
   /** `capacity`: the largest number of pairs remembered. */
@@ -62,9 +85,53 @@ export class PathBook {
     record.source = "measured";
   }
 
-  /** The pair was in use and failed. */
+  /**
+   * A probe that left on `pair` was answered at once, on the reverse of `back`: what it says about each direction. Paths
+   * can be compared this way although each answer comes back on another one.
+   */
+  roundTrip(pair: LocatorPair, back: LocatorPair, rttMs: number): void {
+    const out = this.#touch(pair), into = this.#touch(back);
+    if (Number.isNaN(out.outMs)) out.outMs = Number.isNaN(into.inMs) ? rttMs / 2 : rttMs - into.inMs;
+    if (Number.isNaN(into.inMs)) into.inMs = rttMs - out.outMs;
+    const surprise = rttMs - out.outMs - into.inMs;
+    out.outMs += SHARE_GAIN * surprise;
+    into.inMs += SHARE_GAIN * surprise;
+  }
+
+  /** The pair was in use and failed: its own fault, or that of one of its locators. */
   failed(pair: LocatorPair, now: number): void {
     this.#touch(pair).lastFailure = now;
+    this.#blame(pair.local, pair.peer, now);
+    this.#blame(pair.peer, pair.local, now);
+  }
+
+  /** Something came in on the reverse of the pair: both its locators are connected. */
+  heard(pair: LocatorPair): void {
+    this.#fates.delete(pair.local);
+    this.#fates.delete(pair.peer);
+  }
+
+  /** Whether a pair with this locator failed lately and nothing was heard through the locator since. */
+  isSuspect(address: Address, now: number): boolean {
+    return now - (this.#fates.get(address)?.since ?? -Infinity) < FATE_MEMORY_MS;
+  }
+
+  /** Since when the link or provider behind a locator of either host is taken for dead; NaN: it is not. */
+  deadSince(address: Address, now: number): number {
+    const fate = this.#fates.get(address);
+    return fate !== undefined && fate.others.length >= DEAD_WITH && now - fate.since < FATE_MEMORY_MS
+      ? fate.since
+      : NaN;
+  }
+
+  #blame(address: Address, other: Address, now: number): void {
+    let fate = this.#fates.get(address);
+    if (fate === undefined || now - fate.since >= FATE_MEMORY_MS) {
+      this.#fates.delete(address);
+      if (this.#fates.size >= this.#capacity) this.#fates.delete(this.#fates.keys().next().value!);
+      this.#fates.set(address, fate = { since: now, others: [] });
+    }
+    if (fate.others.length < DEAD_WITH && !fate.others.includes(other)) fate.others.push(other);
   }
 
   /** Number of pairs remembered. */
@@ -86,6 +153,8 @@ export class PathBook {
       record = {
         rttMs: NaN,
         rttVarianceMs: 0,
+        outMs: NaN,
+        inMs: NaN,
         source: "none",
         lastSuccess: -Infinity,
         lastFailure: -Infinity,

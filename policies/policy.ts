@@ -91,6 +91,11 @@ export interface Plan {
    * pairs, not in the pacing. Without it {@linkcode next} is asked and the wait ignored.
    */
   answer?(now: number, answering?: LocatorPair): ProbeChoice;
+  /**
+   * Whether the probe that comes next in the schedule may answer what the peer sends while both hosts probe, instead of
+   * an immediate one for each: for plans that probe quickly.
+   */
+  readonly answersOnSchedule?: boolean;
   /** Starts the pacing anew while the order of the pairs goes on. Without it the policy makes a new plan. */
   restart?(now: number): void;
 }

@@ -1,5 +1,6 @@
 /** The policies by their names on the command line. */
 
+import { AdaptivePolicy, MAX_FIRST } from "./adaptive.ts";
 import { BurstPolicy, MAX_BURST } from "./burst.ts";
 import { DisjointPolicy } from "./disjoint.ts";
 import type { Policy } from "./policy.ts";
@@ -8,6 +9,10 @@ import { RandomPolicy } from "./random.ts";
 const FACTORIES = new Map<string, () => Policy>([["random", () => new RandomPolicy()]]);
 for (let size = 1; size <= MAX_BURST; size++) FACTORIES.set(`burst${size}`, () => new BurstPolicy(size));
 FACTORIES.set("disjoint", () => new DisjointPolicy());
+for (let first = 1; first <= MAX_FIRST; first++) {
+  const policy = () => new AdaptivePolicy(first);
+  FACTORIES.set(policy().name, policy);
+}
 
 /** Thrown for a policy name that does not exist; the message lists those that do. */
 export class UnknownPolicy extends Error {
@@ -15,8 +20,9 @@ export class UnknownPolicy extends Error {
   override name = "UnknownPolicy";
   /** `policy`: the name that was asked for. */
   constructor(readonly policy: string) {
-    const known = policyNames().filter((name) => !name.startsWith("burst"));
-    super(`unknown policy ${JSON.stringify(policy)}; there are ${known.join(", ")}, and burst1 to burst${MAX_BURST}`);
+    const known = policyNames().filter((name) => !/\d$/.test(name));
+    const numbered = `adaptive2 to adaptive${MAX_FIRST}, and burst1 to burst${MAX_BURST}`;
+    super(`unknown policy ${JSON.stringify(policy)}; there are ${known.join(", ")}, ${numbered}`);
   }
 }
 

@@ -84,6 +84,9 @@ export const PROBE_RETENTION_MS = 10_000;
 /** A policy that never waits is stopped after so many probes at once: the largest pair list of LinShim6. */
 const LARGEST_BURST = 32;
 
+/** A probe of the schedule that leaves within this time serves as an answer, in ms. */
+const ANSWERS_SOON_MS = 100;
+
 /** Causes that say something about the path in use, not only that it may no longer be used. */
 const PATH_FAILURES: ReadonlySet<FailureCause> = new Set(
   ["send-timer", "suspicion", "link-down", "address-gone", "icmp", "peer-probe", "shared-fate"],
@@ -99,6 +102,8 @@ interface Exploration {
   nextProbeAt: number;
   /** The pair of ours that the peer reported last. */
   reported: LocatorPair | undefined;
+  /** The shortest time from a probe to the report on it, ms; 0: none was reported. */
+  roundTripMs: number;
 }
 
 /** The REAP state of one context. */
@@ -116,6 +121,8 @@ export class ReapMachine {
   #unansweredSince = Infinity;
   #lastSent = -Infinity;
   #lastHeard = -Infinity;
+  /** The peer's probes that are older than our final one come in until then. */
+  #finalUnderWayUntil = -Infinity;
   #exploration: Exploration | undefined;
   #log: ProbeLog | undefined;
   #logExpires = Infinity;
@@ -193,8 +200,9 @@ export class ReapMachine {
     const report = probe.sent[0];
     if (report === undefined || this.#log?.hasReceived(report)) return; // a copy made by the network, or a replay
     const overtaken = this.#log?.isOvertaken(report) ?? false;
-    const proven = this.#readReports(probe, now);
     const answering: LocatorPair = { local: destination, peer: source };
+    const proven = this.#readReports(probe, answering, now);
+    this.#env.book.heard(answering);
     const note = () => {
       this.#log ??= new ProbeLog();
       this.#log.addReceived(report, probe.sent.slice(1));
@@ -205,7 +213,7 @@ export class ReapMachine {
       if (probe.state === ReapState.Exploring && !overtaken) {
         const detectionMs = this.#detectionMs(now);
         this.#heard(now);
-        this.#leaveOperational(ReapState.InboundOk, "peer-probe", detectionMs, now);
+        this.#leaveOperational(ReapState.InboundOk, "peer-probe", detectionMs, now, answering);
         note();
         this.#sendTimerStart = now;
         this.#sendScheduled(now, answering);
@@ -217,6 +225,8 @@ export class ReapMachine {
         this.#startKeepalives(now);
         return;
       }
+      // The peer cannot have heard the final probe when it sent this one; if that was lost, it sends more.
+      if (now < this.#finalUnderWayUntil) return;
       if (overtaken) {
         this.#sendProbe(this.#current, "answer to a probe that was overtaken", now);
         return;
@@ -235,7 +245,7 @@ export class ReapMachine {
       else {
         this.#heard(now);
         this.#sendTimerStart = now;
-        this.#sendAnswer(now, answering);
+        if (!this.#answersSoon(overtaken, now)) this.#sendAnswer(now, answering);
       }
       return;
     }
@@ -377,9 +387,18 @@ export class ReapMachine {
     this.#sendScheduled(now);
   }
 
-  #leaveOperational(to: ReapState, cause: FailureCause, detectionMs: number, now: number): void {
+  #leaveOperational(
+    to: ReapState,
+    cause: FailureCause,
+    detectionMs: number,
+    now: number,
+    heardOn?: LocatorPair,
+  ): void {
     this.#stopKeepalives();
     this.#sendTimerStart = Infinity;
+    // Before the plan is made, so that it knows which locators are in question and which are not.
+    if (PATH_FAILURES.has(cause)) this.#env.book.failed(this.#current, now);
+    if (heardOn !== undefined) this.#env.book.heard(heardOn);
     this.#log = new ProbeLog();
     this.#exploration = {
       plan: this.#newPlan(cause, now),
@@ -389,8 +408,8 @@ export class ReapMachine {
       probes: 0,
       nextProbeAt: now,
       reported: undefined,
+      roundTripMs: 0,
     };
-    if (PATH_FAILURES.has(cause)) this.#env.book.failed(this.#current, now);
     this.#setState(to, cause);
   }
 
@@ -411,6 +430,7 @@ export class ReapMachine {
     else {
       this.#sendTimerStart = now;
       this.#sendProbe(this.#current, "final probe on the chosen pair", now);
+      if (exploration.plan.answersOnSchedule) this.#finalUnderWayUntil = now + exploration.roundTripMs;
     }
     this.#exploration = undefined;
     this.#logExpires = now + PROBE_RETENTION_MS;
@@ -464,6 +484,13 @@ export class ReapMachine {
     exploration.nextProbeAt = now + waitMs * (1 + jitter * (2 * this.#env.random() - 1));
   }
 
+  /** Whether the schedule takes care of an answer that brings the peer nothing new. */
+  #answersSoon(overtaken: boolean, now: number): boolean {
+    const { plan, reported, nextProbeAt } = this.#exploration!;
+    return plan.answersOnSchedule === true && reported === undefined &&
+      (overtaken || nextProbeAt - now <= ANSWERS_SOON_MS);
+  }
+
   #sendAnswer(now: number, answering: LocatorPair | undefined): void {
     const { plan, reported } = this.#exploration!;
     if (reported !== undefined) return this.#sendProbe(reported, "answer on a pair that the peer reported", now);
@@ -482,7 +509,7 @@ export class ReapMachine {
   }
 
   /** Notes which of our probes the peer has seen. The pair to go on with; undefined when no probe of ours is reported. */
-  #readReports(probe: Probe, now: number): LocatorPair | undefined {
+  #readReports(probe: Probe, answering: LocatorPair, now: number): LocatorPair | undefined {
     const log = this.#log;
     if (log === undefined) return undefined;
     const { initialProbeTimeoutMs, jitter } = this.#env.profile;
@@ -494,8 +521,14 @@ export class ReapMachine {
       if (proven === undefined || samePair(sent.pair, this.#current)) proven = sent.pair;
       if (sent.reported) continue;
       sent.reported = true;
-      if (this.#exploration !== undefined) this.#exploration.reported = sent.pair;
       const rttMs = now - sent.at;
+      const exploration = this.#exploration;
+      if (exploration !== undefined) {
+        exploration.reported = sent.pair;
+        if (exploration.roundTripMs === 0 || rttMs < exploration.roundTripMs) exploration.roundTripMs = rttMs;
+      }
+      // Only the answer to a single probe is sure to have left at once, and on the path on which it came.
+      if (!answersLost && log.probesSent === 1) this.#env.book.roundTrip(sent.pair, answering, rttMs);
       // When the peer's first answer was lost, the report waited there for the next probe: no round-trip time.
       const measured = !answersLost || rttMs < initialProbeTimeoutMs * (1 - jitter);
       this.#env.book.probeAnswered(sent.pair, measured ? rttMs : NaN, now);

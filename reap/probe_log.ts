@@ -26,9 +26,16 @@ export class ProbeLog {
   #sent: SentProbe[] = [];
   #received: Report[] = [];
   readonly #overtaken: number[] = [];
+  #probesSent = 0;
+
+  /** Probes of ours that were noted, remembered or not. */
+  get probesSent(): number {
+    return this.#probesSent;
+  }
 
   /** Notes a probe that is about to leave on `pair`. */
   addSent(report: Report, pair: LocatorPair, at: number): void {
+    this.#probesSent++;
     this.#sent.push({ report, pair, at, reported: false });
     if (this.#sent.length > MEMORY) this.#sent.shift();
   }

@@ -1,0 +1,154 @@
+/** Delay and shared fate together. */
+
+import type { PathBook } from "./path_book.ts";
+import {
+  type ExplorationStart,
+  type LocatorPair,
+  type Plan,
+  type Policy,
+  type ProbeChoice,
+  type ProbeStep,
+  type ProbeTiming,
+  samePair,
+} from "./policy.ts";
+
+/** The largest number of probes at once: the pairs of 3x3 locators. */
+export const MAX_FIRST = 9;
+
+/**
+ * A pair that shares a locator with the failed one is tried along with the best of the others when it would save at
+ * least this much delay one way, in ms. Less is not worth a second probe, for it may well be dead, too.
+ */
+const WORTH_A_SECOND_PROBE_MS = 25;
+/** The first gap is this multiple of the expected round-trip time, so that an answer comes before the next probe. */
+const PATIENCE = 1.4;
+/** Round-trip time in ms that is expected when none was ever measured. */
+const UNKNOWN_RTT_MS = 80;
+/** Bounds of the gaps of the first round in ms. */
+const LEAST_GAP_MS = 5, LARGEST_GAP_MS = 50;
+/** Gaps in the first round as a share of the expected round-trip time. */
+const GAP_SHARE = 1 / 4;
+/** Each round is slower than the one before by this factor, up to the Max Probe Timeout. */
+const SLOWER = 4;
+
+/**
+ * Pairs that share no suspect locator with what failed come first, the fastest of them foremost. The first probes leave
+ * at once; when no answer can be expected any more the others follow as a train, and from the second round on ever
+ * slower, without end. This departs from the sequential probing of RFC 5534 §4.3, within the host's probe budget.
+ */
+export class AdaptivePolicy implements Policy {
+  readonly name: string;
+  readonly summary: string;
+  readonly #first: number;
+
+  /** `first`: so many probes leave at once, 1 to {@linkcode MAX_FIRST}. Throws `RangeError` otherwise. */
+  constructor(first = 1) {
+    if (!Number.isInteger(first) || first < 1 || first > MAX_FIRST) {
+      throw new RangeError(`1 to ${MAX_FIRST} probes at once, not ${first}`);
+    }
+    this.#first = first;
+    this.name = first === 1 ? "adaptive" : `adaptive${first}`;
+    this.summary = first === 1
+      ? "fastest pair first among those that share no suspect locator, then a train adapted to the delay"
+      : `as adaptive, with ${first} probes at once`;
+  }
+
+  plan(start: ExplorationStart): Plan {
+    return new AdaptivePlan(start, this.#first);
+  }
+}
+
+/** A candidate with what makes its place in the order. */
+interface Ranked {
+  readonly pair: LocatorPair;
+  /** 0: nothing against it, 1 or 2: so many suspect locators, 3: the pair that failed. */
+  readonly suspects: number;
+  /** Its share of a round-trip time in ms; Infinity when unknown. */
+  readonly outMs: number;
+  readonly reason: string;
+}
+
+class AdaptivePlan implements Plan {
+  readonly answersOnSchedule = true;
+  readonly #order: readonly Ranked[];
+  readonly #timing: ProbeTiming;
+  readonly #first: number;
+  readonly #rttMs: number;
+  #sent = 0;
+  #lastSentAt = -Infinity;
+
+  constructor({ pairs, current, book, now, timing }: ExplorationStart, first: number) {
+    const order = pairs.map((pair) => rank(pair, current, book, now))
+      .sort((a, b) => a.suspects - b.suspects || compare(a.outMs, b.outMs));
+    const best = order[0];
+    const fastest = order.filter(({ suspects }) => suspects < 3).sort((a, b) => compare(a.outMs, b.outMs))[0] ?? best;
+    const both = fastest !== best && best.outMs - fastest.outMs >= WORTH_A_SECOND_PROBE_MS &&
+      best.outMs < Infinity;
+    this.#order = both ? [fastest, ...order.filter((choice) => choice !== fastest)] : order;
+    this.#first = Math.min(first + (both ? 1 : 0), order.length);
+    this.#timing = timing;
+    const ins = pairs.map((pair) => book.get(pair)?.inMs ?? NaN).filter((ms) => !Number.isNaN(ms));
+    const rttMs = best.outMs + Math.min(...ins);
+    this.#rttMs = Number.isFinite(rttMs) ? Math.max(rttMs, 1) : UNKNOWN_RTT_MS;
+  }
+
+  next(now: number, answering?: LocatorPair): ProbeStep {
+    const { pair, reason } = this.#sent === 0
+      ? this.#firstChoice(answering)
+      : this.#order[this.#sent % this.#order.length];
+    this.#sent++;
+    this.#lastSentAt = now;
+    return { pair, reason, waitMs: this.#gapMs() };
+  }
+
+  answer(now: number, answering?: LocatorPair): ProbeChoice {
+    const reverse = this.#order.find(({ pair }) => answering !== undefined && samePair(pair, answering));
+    if (reverse !== undefined) {
+      return { pair: reverse.pair, reason: "reverse of the path on which the peer's probe came" };
+    }
+    // What was just sent may still arrive, and is the best guess.
+    const again = now - this.#lastSentAt < this.#rttMs ? Math.max(0, this.#sent - 1) : this.#sent;
+    return this.#order[again % this.#order.length];
+  }
+
+  restart(): void {
+    this.#sent = 0;
+  }
+
+  #firstChoice(answering: LocatorPair | undefined): ProbeChoice {
+    const [best] = this.#order;
+    const reverse = this.#order.find(({ pair }) => answering !== undefined && samePair(pair, answering));
+    if (best.outMs < Infinity || reverse === undefined || reverse.suspects > best.suspects) return best;
+    return { pair: reverse.pair, reason: "reverse of the path on which the peer's probe came" };
+  }
+
+  #gapMs(): number {
+    if (this.#sent < this.#first) return 0;
+    const round = Math.floor(this.#sent / this.#order.length);
+    const { maxProbeTimeoutMs } = this.#timing;
+    if (this.#sent === this.#first || this.#sent % this.#order.length === 0) {
+      return Math.min(PATIENCE * this.#rttMs * SLOWER ** round, maxProbeTimeoutMs);
+    }
+    const gap = Math.min(LARGEST_GAP_MS, Math.max(LEAST_GAP_MS, GAP_SHARE * this.#rttMs));
+    return Math.min(gap * SLOWER ** round, maxProbeTimeoutMs);
+  }
+}
+
+function rank(pair: LocatorPair, current: LocatorPair, book: PathBook, now: number): Ranked {
+  const outMs = book.get(pair)?.outMs ?? NaN;
+  const suspects = samePair(pair, current)
+    ? 3
+    : Number(book.isSuspect(pair.local, now)) + Number(book.isSuspect(pair.peer, now));
+  const known = Number.isNaN(outMs) ? "delay unknown" : "fastest first";
+  const reason = suspects === 3
+    ? "the failed pair itself, last"
+    : suspects > 0
+    ? `${known}, but shares a locator with a failed pair`
+    : `${known}, shares no suspect locator`;
+  return { pair, suspects, outMs: Number.isNaN(outMs) ? Infinity : outMs, reason };
+}
+
+/** Ascending; unknown ones (Infinity) are equal. */
+function compare(a: number, b: number): number {
+  return a === b ? 0 : a - b;
+}
