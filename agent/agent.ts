@@ -174,6 +174,7 @@ export class Agent implements ControlTarget {
         random: Math.random,
         randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
         idleTeardownMs: config.idleTeardownMs,
+        endWithUlid: config.endWithUlid,
       }, monotonicNow());
       this.#openSenders();
     } catch (error) {

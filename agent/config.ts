@@ -49,6 +49,8 @@ export interface AgentConfig {
   readonly excludedPorts: readonly number[];
   /** Keep copies of what is sent while a path is in doubt and send them when one is chosen. */
   readonly hold: boolean;
+  /** End a context when its ULID is no longer an address of this host, as RFC 5533 §1.5 says. */
+  readonly endWithUlid: boolean;
   readonly limits: Partial<EngineLimits>;
   /** Idle time after which a context is discarded, ms. */
   readonly idleTeardownMs: number;
@@ -74,6 +76,7 @@ const KEYS = {
   "events": { kind: "string" },
   "pcap": { kind: "string" },
   "hold": { kind: "boolean" },
+  "end_with_ulid": { kind: "boolean" },
   "establish.after_packets": { kind: "number" },
   "establish.after_seconds": { kind: "number" },
   "establish.always": { kind: "strings" },
@@ -224,6 +227,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     },
     excludedPorts: ports,
     hold: boolean("hold", true),
+    endWithUlid: boolean("end_with_ulid", false),
     limits: {
       ...(raw["limits.contexts"] === undefined ? {} : { contexts: integer("limits.contexts", 1, 1, 16_384) }),
       ...(raw["limits.contexts_per_peer"] === undefined

@@ -16,7 +16,7 @@ Deno.test("an empty configuration gives the defaults", () => {
   assertEquals(config.profile.name, "rfc5534");
   assertEquals(config.profile.sendTimeoutMs, 15_000);
   assertEquals(config.insecureLocators, false);
-  assertEquals(config.hold, true);
+  assertEquals([config.hold, config.endWithUlid], [true, false]);
   assertEquals(config.excludedPorts, [53, 853]);
   assertEquals(config.establish.afterPackets, 50);
 });
@@ -28,6 +28,7 @@ Deno.test("a configuration file sets every kind of value", () => {
     interfaces = ["eth0", "wlan0"]
     locators = ["2001:DB8::0:1"]
     insecure_locators = true
+    end_with_ulid = true
     insecure_prefixes = ["2001:db8::/32"]
     [establish]
     after_packets = 3
@@ -43,6 +44,7 @@ Deno.test("a configuration file sets every kind of value", () => {
   assertEquals(config.interfaces, ["eth0", "wlan0"]);
   assertEquals(config.locators, ["2001:db8::1"]);
   assertEquals(config.insecurePrefixes, [{ address: "2001:db8::", length: 32 }]);
+  assertEquals(config.endWithUlid, true);
   assertEquals(config.establish.afterMs, 1_500);
   assertEquals(config.excludedPorts, [53, 123]);
 });
