@@ -20,7 +20,7 @@ export interface AgentOptions {
 }
 
 /** Something in the testbed did not happen in time. */
-export class LabTimeout extends Error {
+export class LabTimeout extends CommandError {
   /** `LabTimeout` */
   override name = "LabTimeout";
 }

@@ -510,6 +510,9 @@ export function readFailoverArguments(args: string[]): { options: FailoverOption
     if (!/^\d+(\.\d+)?$/.test(value)) throw new UsageError(`--${name} needs a number, got ${JSON.stringify(value)}`);
     return Number(value);
   };
+  if (flags.executable !== undefined && !isFile(flags.executable)) {
+    throw new UsageError(`--executable ${flags.executable}: there is no such file`);
+  }
   const transport = oneOf("transport", TRANSPORTS, flags.transport);
   const durationMs = number("duration", FAILOVER_DEFAULTS.durationMs / 1000) * 1000;
   const everyMs = number("every-ms", PACE[transport].everyMs);
@@ -534,6 +537,14 @@ export function readFailoverArguments(args: string[]): { options: FailoverOption
       logs: flags.logs,
     },
   };
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
 }
 
 function oneOf<T extends string>(flag: string, values: readonly T[], given: string): T {

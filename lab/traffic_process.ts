@@ -1,10 +1,11 @@
 /** The lab's end of a running traffic program. */
 
+import { CommandError } from "../agent/errors.ts";
 import { jsonLines } from "./json_lines.ts";
 import type { TrafficLine, TrafficResult } from "./traffic.ts";
 
 /** A traffic program came to an end without a result. */
-export class TrafficError extends Error {
+export class TrafficError extends CommandError {
   /** `TrafficError` */
   override name = "TrafficError";
 }

@@ -62,6 +62,7 @@ Deno.test("every lab command explains itself, and wrong use is told in one sente
     [["failover", "--kill", "cat"], "--kill cat"],
     [["failover", "--transport", "sctp"], "--transport sctp"],
     [["failover", "--duration", "long"], "--duration"],
+    [["failover", "--executable", "/no/such/file"], "/no/such/file"],
     [["failover", "--transport", "udp", "--every-ms", "0"], "--every-ms 0"],
   ];
   for (const [args, words] of wrong) {
