@@ -57,10 +57,10 @@ export interface AgentConfig {
 }
 
 /** What each key of the file holds, for the sentence that says so. */
-type Kind = "string" | "strings" | "number" | "numbers" | "boolean";
+export type Kind = "string" | "strings" | "number" | "numbers" | "boolean";
 
-/** Every key of the file; tables are written `table.key`. The same names with dashes are flags where `flag` is set. */
-const KEYS = {
+/** Every key of the file; tables are written `table.key`. */
+export const KEYS = {
   "policy": { kind: "string" },
   "profile": { kind: "string" },
   "datapath": { kind: "string" },
@@ -90,7 +90,7 @@ const KEYS = {
   "timers.idle_teardown_seconds": { kind: "number" },
   "limits.contexts": { kind: "number" },
   "limits.contexts_per_peer": { kind: "number" },
-} as const satisfies Record<string, { kind: Kind }>;
+} as const satisfies Record<string, { readonly kind: Kind }>;
 
 /** A key of the configuration file. */
 export type ConfigKey = keyof typeof KEYS;

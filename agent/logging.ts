@@ -1,10 +1,13 @@
 /** Structured logs on stderr: text for people, JSON lines for machines. */
 
-import { configure, dispose, getLogger, jsonLinesFormatter, type Logger, type LogRecord } from "@logtape/logtape";
+import { configure, dispose, getLogger, jsonLinesFormatter, type LogRecord } from "@logtape/logtape";
 import type { LogLevel } from "./config.ts";
 
-/** The agent's logger. Properties are structured fields, never part of the message text. */
-export const log: Logger = getLogger(["shim6"]);
+/** Writes a line of the log. Properties are structured fields, never part of the message text. */
+export type Write = (message: string, properties?: Record<string, unknown>) => void;
+
+/** The agent's logger. */
+export const log: Readonly<Record<"debug" | "info" | "warn" | "error", Write>> = getLogger(["shim6"]);
 
 const encoder = new TextEncoder();
 

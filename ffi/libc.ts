@@ -96,14 +96,15 @@ const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
-type Symbols = Deno.DynamicLibrary<typeof SYMBOLS>["symbols"];
-
-/** The opened symbols. Deno types 64-bit parameters as `bigint` but takes numbers too, at a fraction of the cost. */
-export type Libc = {
+/** Functions that take plain numbers for 64-bit parameters: Deno types those as `bigint`, but numbers cost a fraction. */
+export type TakingNumbers<Symbols> = {
   [Name in keyof Symbols]: Symbols[Name] extends (...values: infer Values) => infer Result
     ? (...values: { [I in keyof Values]: Values[I] extends bigint ? number | bigint : Values[I] }) => Result
     : never;
 };
+
+/** The opened symbols. */
+export type Libc = TakingNumbers<Deno.DynamicLibrary<typeof SYMBOLS>["symbols"]>;
 
 /** Where glibc and musl put their C library; the loader's own search finds most. */
 const CANDIDATES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
