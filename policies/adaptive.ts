@@ -1,5 +1,6 @@
 /** Delay and shared fate together. */
 
+import { BACKGROUND, clearlyFaster } from "./better.ts";
 import type { PathBook } from "./path_book.ts";
 import {
   type ExplorationStart,
@@ -24,6 +25,8 @@ const WORTH_A_SECOND_PROBE_MS = 25;
 const PATIENCE = 1.4;
 /** Round-trip time in ms that is expected when none was ever measured. */
 const UNKNOWN_RTT_MS = 80;
+/** Less is not expected: timers and hosts are not that exact. */
+const LEAST_RTT_MS = 5;
 /** Bounds of the gaps of the first round in ms. */
 const LEAST_GAP_MS = 5, LARGEST_GAP_MS = 50;
 /** Gaps in the first round as a share of the expected round-trip time. */
@@ -39,6 +42,7 @@ const SLOWER = 4;
 export class AdaptivePolicy implements Policy {
   readonly name: string;
   readonly summary: string;
+  readonly background = BACKGROUND;
   readonly #first: number;
 
   /** `first`: so many probes leave at once, 1 to {@linkcode MAX_FIRST}. Throws `RangeError` otherwise. */
@@ -55,6 +59,10 @@ export class AdaptivePolicy implements Policy {
 
   plan(start: ExplorationStart): Plan {
     return new AdaptivePlan(start, this.#first);
+  }
+
+  better(pairs: readonly LocatorPair[], current: LocatorPair, book: PathBook): LocatorPair | undefined {
+    return clearlyFaster(pairs, current, book);
   }
 }
 
@@ -73,7 +81,9 @@ class AdaptivePlan implements Plan {
   readonly #order: readonly Ranked[];
   readonly #timing: ProbeTiming;
   readonly #first: number;
-  readonly #rttMs: number;
+  readonly #book: PathBook;
+  readonly #outMs: number;
+  #rttMs = UNKNOWN_RTT_MS;
   #sent = 0;
   #lastSentAt = -Infinity;
 
@@ -87,12 +97,17 @@ class AdaptivePlan implements Plan {
     this.#order = both ? [fastest, ...order.filter((choice) => choice !== fastest)] : order;
     this.#first = Math.min(first + (both ? 1 : 0), order.length);
     this.#timing = timing;
-    const ins = pairs.map((pair) => book.get(pair)?.inMs ?? NaN).filter((ms) => !Number.isNaN(ms));
-    const rttMs = best.outMs + Math.min(...ins);
-    this.#rttMs = Number.isFinite(rttMs) ? Math.max(rttMs, 1) : UNKNOWN_RTT_MS;
+    // The peer answers on a pair that it has no more against than we have against ours.
+    const ins = order.filter(({ suspects }) => suspects === best.suspects)
+      .map(({ pair }) => book.get(pair)?.inMs ?? NaN).filter((ms) => !Number.isNaN(ms));
+    this.#outMs = best.outMs;
+    this.#book = book;
+    this.#expect(Math.min(...ins));
   }
 
   next(now: number, answering?: LocatorPair): ProbeStep {
+    // The peer goes on with the pair that works for it.
+    if (answering !== undefined) this.#expect(this.#book.get(answering)?.inMs ?? NaN);
     const { pair, reason } = this.#sent === 0
       ? this.#firstChoice(answering)
       : this.#order[this.#sent % this.#order.length];
@@ -113,6 +128,11 @@ class AdaptivePlan implements Plan {
 
   restart(): void {
     this.#sent = 0;
+  }
+
+  #expect(inMs: number): void {
+    const rttMs = this.#outMs + inMs;
+    if (Number.isFinite(rttMs)) this.#rttMs = Math.max(rttMs, LEAST_RTT_MS);
   }
 
   #firstChoice(answering: LocatorPair | undefined): ProbeChoice {

@@ -7,7 +7,7 @@ import { type LocatorPair, type Plan, type ProbeChoice, type ProbeStep, type Pro
  * Timeout, and from the last of them on each gap is twice the one before, up to the Max Probe Timeout. With the default
  * values probes leave at 0, 0.5, 1, 1.5, 2.5, 4.5, 8.5 … seconds, as the paper measured (§5.3).
  */
-export class Pacing {
+export class Pacing implements Gaps {
   readonly #timing: ProbeTiming;
   readonly #burst: number;
   #sent = 0;
@@ -43,10 +43,18 @@ export function shuffled(pairs: readonly LocatorPair[], random: () => number): L
   return order;
 }
 
+/** The gaps between the probes of a plan. */
+export interface Gaps {
+  /** The gap in ms after the probe that is being sent. */
+  next(): number;
+  /** Begins anew with the first probe. */
+  restart(): void;
+}
+
 /** A plan that walks over all pairs, round by round, at the pace of the probe schedule. */
 export class CyclingPlan implements Plan {
   readonly #drawRound: () => ProbeChoice[];
-  readonly #pacing: Pacing;
+  readonly #pacing: Gaps;
   readonly #answerInReverse: boolean;
   #round: ProbeChoice[] = [];
 
@@ -55,7 +63,7 @@ export class CyclingPlan implements Plan {
    * reverse of the pair on which it came, unless the round has had that pair already. Most failures hit both directions
    * of a path, so the reverse of a path that works is the best guess; a cycle that ignores it is the paper's.
    */
-  constructor(drawRound: () => ProbeChoice[], pacing: Pacing, answerInReverse: boolean) {
+  constructor(drawRound: () => ProbeChoice[], pacing: Gaps, answerInReverse: boolean) {
     this.#drawRound = drawRound;
     this.#pacing = pacing;
     this.#answerInReverse = answerInReverse;

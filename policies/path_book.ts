@@ -29,6 +29,10 @@ export interface PathRecord {
   probesSent: number;
   /** Those that the peer reported. */
   probesAnswered: number;
+  /** When a probe last left on the pair while all was well, only to learn about it. */
+  lastTrial: number;
+  /** Such probes since the peer last reported one of the pair. */
+  trialsUnanswered: number;
 }
 
 /** Gain of the smoothed RTT and of its deviation (RFC 6298 §2.3). */
@@ -41,6 +45,9 @@ const SHARE_GAIN = 1 / 4;
 const FATE_MEMORY_MS = 30_000;
 /** Failures with so many other locators mean that it is the locator's own link or provider that died. */
 const DEAD_WITH = 2;
+
+/** A pair that failed is tried again after this time in ms, then after twice as long each time. */
+const FIRST_RETRY_MS = 5_000;
 
 /** Failures of a locator since it last gave a sign of life. */
 interface Fate {
@@ -74,6 +81,8 @@ export class PathBook {
     const record = this.#touch(pair);
     record.probesAnswered++;
     record.lastSuccess = now;
+    record.trialsUnanswered = 0;
+    this.heard(pair);
     if (Number.isNaN(rttMs)) return;
     if (Number.isNaN(record.rttMs) || record.source !== "measured") {
       record.rttMs = rttMs;
@@ -85,12 +94,34 @@ export class PathBook {
     record.source = "measured";
   }
 
+  /** A probe leaves on the pair while all is well. */
+  tried(pair: LocatorPair, now: number): void {
+    const record = this.#touch(pair);
+    record.probesSent++;
+    record.lastTrial = now;
+    record.trialsUnanswered++;
+  }
+
+  /**
+   * When it is worth while to probe the pair again: at once if it was never tried, `freshMs` after it worked, and ever
+   * later while it does not answer.
+   */
+  trialDue(pair: LocatorPair, freshMs: number): number {
+    const record = this.get(pair);
+    if (record === undefined) return -Infinity;
+    const { lastSuccess, lastFailure, lastTrial, trialsUnanswered } = record;
+    if (lastFailure <= lastSuccess && trialsUnanswered === 0) return lastSuccess + freshMs;
+    return Math.max(lastFailure, lastTrial) + Math.min(freshMs, FIRST_RETRY_MS * 2 ** trialsUnanswered);
+  }
+
   /**
    * A probe that left on `pair` was answered at once, on the reverse of `back`: what it says about each direction. Paths
-   * can be compared this way although each answer comes back on another one.
+   * can be compared this way although each answer comes back on another one. `first`: nothing is known about the paths
+   * between the two hosts. Otherwise one of the directions has to be known, or the result could not be compared.
    */
-  roundTrip(pair: LocatorPair, back: LocatorPair, rttMs: number): void {
+  roundTrip(pair: LocatorPair, back: LocatorPair, rttMs: number, first: boolean): void {
     const out = this.#touch(pair), into = this.#touch(back);
+    if (!first && Number.isNaN(out.outMs) && Number.isNaN(into.inMs)) return;
     if (Number.isNaN(out.outMs)) out.outMs = Number.isNaN(into.inMs) ? rttMs / 2 : rttMs - into.inMs;
     if (Number.isNaN(into.inMs)) into.inMs = rttMs - out.outMs;
     const surprise = rttMs - out.outMs - into.inMs;
@@ -105,7 +136,7 @@ export class PathBook {
     this.#blame(pair.peer, pair.local, now);
   }
 
-  /** Something came in on the reverse of the pair: both its locators are connected. */
+  /** Something came in on the reverse of the pair, or went out on it and was reported: both its locators are connected. */
   heard(pair: LocatorPair): void {
     this.#fates.delete(pair.local);
     this.#fates.delete(pair.peer);
@@ -160,6 +191,8 @@ export class PathBook {
         lastFailure: -Infinity,
         probesSent: 0,
         probesAnswered: 0,
+        lastTrial: -Infinity,
+        trialsUnanswered: 0,
       };
       if (this.#records.size >= this.#capacity) this.#records.delete(this.#records.keys().next().value!);
     }

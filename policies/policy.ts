@@ -100,12 +100,22 @@ export interface Plan {
   restart?(now: number): void;
 }
 
+/** Probes while all is well, so that a policy knows the delays before it needs them. */
+export interface BackgroundProbing {
+  /** For each peer, all its contexts together; probes and the answers they cause. */
+  readonly bitsPerSecond: number;
+  /** A pair that works is probed again after so many ms. */
+  readonly freshMs: number;
+}
+
 /** A path-selection policy. */
 export interface Policy {
   /** The name on the command line. */
   readonly name: string;
   /** One line for `--help`. */
   readonly summary: string;
+  /** Absent: nothing is probed while all is well. */
+  readonly background?: BackgroundProbing;
   /** The probes to send, in order and with their pacing, after a failure. */
   plan(start: ExplorationStart): Plan;
   /**

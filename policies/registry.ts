@@ -5,10 +5,12 @@ import { BurstPolicy, MAX_BURST } from "./burst.ts";
 import { DisjointPolicy } from "./disjoint.ts";
 import type { Policy } from "./policy.ts";
 import { RandomPolicy } from "./random.ts";
+import { RttPolicy } from "./rtt.ts";
 
 const FACTORIES = new Map<string, () => Policy>([["random", () => new RandomPolicy()]]);
 for (let size = 1; size <= MAX_BURST; size++) FACTORIES.set(`burst${size}`, () => new BurstPolicy(size));
 FACTORIES.set("disjoint", () => new DisjointPolicy());
+FACTORIES.set("rtt", () => new RttPolicy());
 for (let first = 1; first <= MAX_FIRST; first++) {
   const policy = () => new AdaptivePolicy(first);
   FACTORIES.set(policy().name, policy);

@@ -123,6 +123,8 @@ export class ReapMachine {
   #lastHeard = -Infinity;
   /** The peer's probes that are older than our final one come in until then. */
   #finalUnderWayUntil = -Infinity;
+  /** Whether probes of the last exploration that come in late need no answer: the plan had sent others after them. */
+  #ignoresOvertaken = false;
   #exploration: Exploration | undefined;
   #log: ProbeLog | undefined;
   #logExpires = Infinity;
@@ -228,6 +230,7 @@ export class ReapMachine {
       // The peer cannot have heard the final probe when it sent this one; if that was lost, it sends more.
       if (now < this.#finalUnderWayUntil) return;
       if (overtaken) {
+        if (this.#ignoresOvertaken) return;
         this.#sendProbe(this.#current, "answer to a probe that was overtaken", now);
         return;
       }
@@ -418,7 +421,11 @@ export class ReapMachine {
     this.#heard(now);
     this.#setState(ReapState.InboundOk, "answered");
     this.#sendTimerStart = now;
-    this.#sendAnswer(now, answering);
+    const { plan } = this.#exploration!;
+    if (!plan.answersOnSchedule || plan.restart === undefined) return this.#sendAnswer(now, answering);
+    // The probes that are under way do not say that the peer was heard: they cannot end its exploration.
+    plan.restart(now);
+    this.#sendScheduled(now, answering);
   }
 
   /** RFC 5534 §6.8, §6.9. The end of an exploration; `proven` is undefined when the peer had nothing to report. */
@@ -432,6 +439,7 @@ export class ReapMachine {
       this.#sendProbe(this.#current, "final probe on the chosen pair", now);
       if (exploration.plan.answersOnSchedule) this.#finalUnderWayUntil = now + exploration.roundTripMs;
     }
+    this.#ignoresOvertaken = exploration.plan.answersOnSchedule === true;
     this.#exploration = undefined;
     this.#logExpires = now + PROBE_RETENTION_MS;
     this.#emit({
@@ -501,7 +509,7 @@ export class ReapMachine {
   #sendProbe(pair: LocatorPair, reason: string, now: number): void {
     const log = this.#log ??= new ProbeLog();
     const report: Report = { source: pair.local, destination: pair.peer, nonce: this.#env.nonce(), data: 0 };
-    log.addSent(report, pair, now);
+    log.addSent(report, pair, now, this.#state !== ReapState.Operational);
     if (this.#exploration !== undefined) this.#exploration.probes++;
     this.#env.book.probeSent(pair);
     const sent = log.sentReports(), received = log.receivedReports();
@@ -528,9 +536,10 @@ export class ReapMachine {
         if (exploration.roundTripMs === 0 || rttMs < exploration.roundTripMs) exploration.roundTripMs = rttMs;
       }
       // Only the answer to a single probe is sure to have left at once, and on the path on which it came.
-      if (!answersLost && log.probesSent === 1) this.#env.book.roundTrip(sent.pair, answering, rttMs);
+      if (exploration?.probes === 1 && !answersLost) this.#env.book.roundTrip(sent.pair, answering, rttMs, false);
       // When the peer's first answer was lost, the report waited there for the next probe: no round-trip time.
-      const measured = !answersLost || rttMs < initialProbeTimeoutMs * (1 - jitter);
+      const soon = rttMs < initialProbeTimeoutMs * (1 - jitter);
+      const measured = sent.asks && (soon || !answersLost && exploration !== undefined);
       this.#env.book.probeAnswered(sent.pair, measured ? rttMs : NaN, now);
       this.#emit({ type: "answered", pair: sent.pair, nonce: report.nonce, rttMs });
     }

@@ -11,6 +11,8 @@ export interface SentProbe {
   readonly pair: LocatorPair;
   /** When, monotonic ms. */
   readonly at: number;
+  /** Whether the peer answers it at once: it does not answer one that says Operational (RFC 5534 §6.9). */
+  readonly asks: boolean;
   /** Whether the peer has reported it. */
   reported: boolean;
 }
@@ -26,17 +28,10 @@ export class ProbeLog {
   #sent: SentProbe[] = [];
   #received: Report[] = [];
   readonly #overtaken: number[] = [];
-  #probesSent = 0;
-
-  /** Probes of ours that were noted, remembered or not. */
-  get probesSent(): number {
-    return this.#probesSent;
-  }
 
   /** Notes a probe that is about to leave on `pair`. */
-  addSent(report: Report, pair: LocatorPair, at: number): void {
-    this.#probesSent++;
-    this.#sent.push({ report, pair, at, reported: false });
+  addSent(report: Report, pair: LocatorPair, at: number, asks: boolean): void {
+    this.#sent.push({ report, pair, at, asks, reported: false });
     if (this.#sent.length > MEMORY) this.#sent.shift();
   }
 

@@ -172,6 +172,7 @@ export class Engine {
 
   /** Carries out what is due at `now`. */
   handleTimeout(now: number): void {
+    this.#failover.background.handleTimeout(now);
     for (const context of this.#core.deadlines.allDue(now)) {
       if (context.isEstablished && now >= this.#core.idleAt(context)) {
         this.#core.remove(context, "idle", now);
@@ -190,7 +191,7 @@ export class Engine {
 
   /** When {@linkcode handleTimeout} is due next, Infinity if never. */
   nextDeadline(): number {
-    return this.#core.deadlines.next;
+    return Math.min(this.#core.deadlines.next, this.#failover.background.nextDeadline());
   }
 
   /** The contexts for which something is due at `now`, by number. */

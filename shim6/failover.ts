@@ -9,6 +9,7 @@ import { type FailureCause, type LocatorPair, samePair } from "../policies/polic
 import { type ReapEffect, ReapMachine } from "../reap/machine.ts";
 import { Suspicion } from "../reap/suspicion.ts";
 import type { Activity } from "./api.ts";
+import { Background } from "./background.ts";
 import { ICMP_HINT_INTERVAL, QUIET_TIME, TRIAL_PROBES, TRIAL_TIMEOUT } from "./constants.ts";
 import type { Context } from "./context.ts";
 import type { Core, Received } from "./core.ts";
@@ -19,10 +20,18 @@ const NO_EXPERIENCE: Readonly<Pick<Suspicion, "isSuspect" | "usualMs">> = new Su
 
 /** Failure detection and change of paths. */
 export class Failover {
+  /** Probes while all is well. */
+  readonly background: Background;
   readonly #core: Core;
 
   constructor(core: Core) {
     this.#core = core;
+    this.background = new Background(core, {
+      probe: (context, pair, report, now) =>
+        this.#sendProbe(context, pair, ReapState.InboundOk, [report], [], "how long is this path?", now),
+      keepalive: (context) => this.#sendKeepalive(context, context.current),
+      switchPair: (context, pair, now) => this.#switchFreely(context, pair, "better-path", now),
+    });
   }
 
   /** The context is ESTABLISHED on `pair`, on which a nonce or validator of ours just came back. */
@@ -49,6 +58,7 @@ export class Failover {
     context.suspicion = undefined;
     context.doubt = undefined;
     context.trial = undefined;
+    this.background.forget(context);
     context.update = undefined;
     context.current = context.ulid;
     this.#core.activity.clear(context.id);
@@ -77,6 +87,7 @@ export class Failover {
     const { lastSent, lastReceived, firstUnanswered, firstUnreplied } = activity;
     table.set(id, activity);
     if (!context.isEstablished || this.#isQuiet(context, now)) return;
+    this.background.consider(context, now);
     const machine = this.#machineOf(context);
     const hasSent = lastSent > sentBefore, hasReceived = lastReceived > receivedBefore;
     if (hasReceived) this.#learn(context, activity, hasSent);
@@ -111,6 +122,7 @@ export class Failover {
     const pair = { local: destination, peer: source };
     this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
     this.#readTrial(context, message.received, now);
+    this.background.handleReports(context, message.received, pair, now);
     this.#machineOf(context).handleProbe(message, source, destination, now);
     this.#settle(context, now);
   }
@@ -214,7 +226,7 @@ export class Failover {
     if (!context.isCandidate(pair)) throw new EngineError("unusable-locator", `${text} cannot be used now`);
     context.trial = undefined;
     if (samePair(pair, context.ulid) || context.peer!.isProven(pair.peer)) {
-      this.#switchByHand(context, pair, now);
+      this.#switchFreely(context, pair, "operator", now);
       return "switched";
     }
     context.trial = { pair, nonces: [], deadline: now };
@@ -288,12 +300,8 @@ export class Failover {
     switch (effect.type) {
       case "send-probe":
         return this.#sendProbe(context, effect.pair, effect.state, effect.sent, effect.received, effect.reason, now);
-      case "send-keepalive": {
-        const { local, peer } = effect.pair;
-        const message: Keepalive = { type: MessageType.Keepalive, receiverTag: context.peerTag! };
-        if (this.#core.send(message, local, peer)) context.keepalivesSent++;
-        return;
-      }
+      case "send-keepalive":
+        return this.#sendKeepalive(context, effect.pair);
       case "state":
         if (effect.to !== ReapState.Operational) {
           context.doubt ??= { probed: [], explored: true };
@@ -313,12 +321,18 @@ export class Failover {
       case "recovered": {
         const { cause, detectionMs, explorationMs, pair, probes } = effect;
         context.lastFailure = { cause, detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
+        this.background.recovered(context, now);
         this.#core.event(context, { kind: "recovered", cause, detectionMs, explorationMs, pair, probes }, now);
       }
     }
   }
 
-  #switched(context: Context, from: LocatorPair, cause: FailureCause, now: number): void {
+  #sendKeepalive(context: Context, { local, peer }: LocatorPair): void {
+    const message: Keepalive = { type: MessageType.Keepalive, receiverTag: context.peerTag! };
+    if (this.#core.send(message, local, peer)) context.keepalivesSent++;
+  }
+
+  #switched(context: Context, from: LocatorPair, cause: FailureCause | "better-path", now: number): void {
     context.switches++;
     context.since = Math.floor(now);
     this.#core.event(context, { kind: "switch", from, to: context.current, cause }, now);
@@ -391,14 +405,15 @@ export class Failover {
     if (report === undefined) return;
     context.trial = undefined;
     context.peer!.prove(pair.peer);
-    if (context.isCandidate(pair)) this.#switchByHand(context, pair, now);
+    if (context.isCandidate(pair)) this.#switchFreely(context, pair, "operator", now);
   }
 
-  #switchByHand(context: Context, pair: LocatorPair, now: number): void {
+  /** Goes over to another pair while the one in use works. */
+  #switchFreely(context: Context, pair: LocatorPair, cause: "operator" | "better-path", now: number): void {
     const from = context.current;
     context.machine?.switchTo(pair, now);
     context.current = pair;
-    if (!samePair(from, pair)) this.#switched(context, from, "operator", now);
+    if (!samePair(from, pair)) this.#switched(context, from, cause, now);
     this.#settle(context, now);
   }
 }

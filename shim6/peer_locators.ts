@@ -61,6 +61,11 @@ export class PeerLocators {
     return new PeerLocators(addresses, single ? 1 : 3, 0, addresses.length, undefined);
   }
 
+  /** The same text for every context with the same host, whichever ULID of it they have. */
+  get hostKey(): Address {
+    return this.addresses.reduce((first, address) => address < first ? address : first);
+  }
+
   /** Whether the address is in the set. */
   has(address: Address): boolean {
     return this.addresses.includes(address);

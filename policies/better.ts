@@ -1,0 +1,29 @@
+/** When a switch is worth while although the path in use works. */
+
+import type { PathBook } from "./path_book.ts";
+import type { BackgroundProbing, LocatorPair } from "./policy.ts";
+
+/** What the policies that order by delay ask for. */
+export const BACKGROUND: BackgroundProbing = { bitsPerSecond: 1_000, freshMs: 300_000 };
+
+/** A switch must save this much, one way, in ms … */
+const LEAST_GAIN_MS = 5;
+/** … and this share of the round-trip time. */
+const LEAST_GAIN_SHARE = 0.15;
+
+/** The fastest of `pairs` if it is clearly faster than `current`; undefined when it is not, or when delays are unknown. */
+export function clearlyFaster(
+  pairs: readonly LocatorPair[],
+  current: LocatorPair,
+  book: PathBook,
+): LocatorPair | undefined {
+  const now = book.get(current);
+  if (now === undefined || Number.isNaN(now.outMs) || Number.isNaN(now.rttMs)) return undefined;
+  const needed = Math.max(LEAST_GAIN_MS, LEAST_GAIN_SHARE * now.rttMs);
+  let best: LocatorPair | undefined, bestMs = now.outMs - needed;
+  for (const pair of pairs) {
+    const ms = book.get(pair)?.outMs ?? NaN;
+    if (ms <= bestMs) [best, bestMs] = [pair, ms];
+  }
+  return best;
+}

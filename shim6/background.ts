@@ -1,0 +1,210 @@
+/**
+ * Probes while all is well, for policies that want to know delays before they need them, and the voluntary switches that
+ * follow from what is learnt.
+ *
+ * Harmless to any peer of RFC 5534: the probe says InboundOk, and a peer in Operational answers it and stays there
+ * (§6.8). The peer's Send Timer starts with the answer, so a Keepalive follows if nothing else does: the machine sends it
+ * when the answer comes, and this file when it does not. One budget for each peer, however many contexts there are with it.
+ */
+
+import { ReapState, type Report } from "../wire/message.ts";
+import { type BackgroundProbing, type LocatorPair, samePair } from "../policies/policy.ts";
+import type { Context } from "./context.ts";
+import type { Core } from "./core.ts";
+import { Deadlines, type Timed } from "./deadlines.ts";
+
+/** What background probing wants done. */
+export interface BackgroundActions {
+  probe(context: Context, pair: LocatorPair, report: Report, now: number): void;
+  keepalive(context: Context): void;
+  switchPair(context: Context, pair: LocatorPair, now: number): void;
+}
+
+/** Octets of a probe with one report and of an answer with two, each in an IPv6 packet, and of the Keepalive. */
+const EXCHANGE_BITS = 8 * (104 + 144 + 56);
+/** What a peer that is new may cost at once, in exchanges: enough to learn most pairs of 3x3 locators. */
+const DEPTH = 8;
+/** Gap between the probes of a peer while there is budget for them. */
+const GAP_MS = 250;
+/** A probe that was not answered in this time is lost. */
+const ANSWER_MS = 1_000;
+/** Peers with which nothing was exchanged for so long are not probed. */
+const ACTIVE_MS = 60_000;
+/** While payload is unanswered for longer, the path may be failing, and delays are not the question. */
+const SILENT_MS = 500;
+/** How soon to look again when there was no occasion. */
+const RETRY_MS = 1_000;
+/** No voluntary switch for so long after any other; doubles with each one, up to the second value. */
+const HOLD_DOWN_MS = 10_000, LONGEST_HOLD_DOWN_MS = 3_600_000;
+
+/** One peer. */
+interface Peer extends Timed {
+  readonly key: string;
+  readonly contexts: Set<Context>;
+  /** Exchanges that the budget allows at `creditAt`. */
+  credit: number;
+  creditAt: number;
+  pending:
+    | { readonly context: Context; readonly pair: LocatorPair; readonly report: Report; readonly at: number }
+    | undefined;
+}
+
+/** All peers that are probed. */
+export class Background {
+  readonly #core: Core;
+  readonly #actions: BackgroundActions;
+  readonly #peers = new Map<string, Peer>();
+  readonly #ofContext = new Map<Context, Peer>();
+  readonly #deadlines = new Deadlines<Peer>();
+  /** Contexts that switched: until when they must not do it again, and how long the last hold-down was. */
+  readonly #holdDowns = new WeakMap<Context, { until: number; ms: number }>();
+
+  constructor(core: Core, actions: BackgroundActions) {
+    this.#core = core;
+    this.#actions = actions;
+  }
+
+  /** When {@linkcode handleTimeout} is due next; Infinity: never. */
+  nextDeadline(): number {
+    return this.#deadlines.next;
+  }
+
+  /** Payload was exchanged: the context's peer is worth knowing. */
+  consider(context: Context, now: number): void {
+    if (this.#core.reap.policy.background === undefined || this.#ofContext.has(context)) return;
+    const key = context.peer!.hostKey;
+    let peer = this.#peers.get(key);
+    if (peer === undefined) {
+      peer = { key, contexts: new Set(), credit: DEPTH, creditAt: now, pending: undefined, queueIndex: -1 };
+      this.#peers.set(key, peer);
+      this.#deadlines.set(peer, now + GAP_MS * (1 + this.#core.reap.random()));
+    }
+    peer.contexts.add(context);
+    this.#ofContext.set(context, peer);
+  }
+
+  /** An exploration of the context ended: the pair that failed is worth another look before long. */
+  recovered(context: Context, now: number): void {
+    const peer = this.#ofContext.get(context);
+    if (peer !== undefined) this.#deadlines.set(peer, now + GAP_MS);
+  }
+
+  /** The context is not used any more. */
+  forget(context: Context): void {
+    const peer = this.#ofContext.get(context);
+    if (peer === undefined) return;
+    this.#ofContext.delete(context);
+    peer.contexts.delete(context);
+    if (peer.pending?.context === context) peer.pending = undefined;
+    if (peer.contexts.size > 0) return;
+    this.#peers.delete(peer.key);
+    this.#deadlines.delete(peer);
+  }
+
+  /** Probes what is due. */
+  handleTimeout(now: number): void {
+    for (let peer = this.#deadlines.due(now); peer !== undefined; peer = this.#deadlines.due(now)) {
+      const at = this.#probe(peer, now);
+      if (peer.contexts.size > 0) this.#deadlines.set(peer, Math.max(at, now + 1));
+    }
+  }
+
+  /** Reads the reports of a probe that came in on the reverse of `back`. */
+  handleReports(context: Context, reports: readonly Report[], back: LocatorPair, now: number): void {
+    const peer = this.#ofContext.get(context), pending = peer?.pending;
+    if (pending === undefined || pending.context !== context) return;
+    const { source, destination, nonce } = pending.report;
+    const isOurs = reports.some((report) =>
+      report.nonce === nonce && report.source === source && report.destination === destination
+    );
+    if (!isOurs) return;
+    peer!.pending = undefined;
+    const { book } = this.#core;
+    const rttMs = now - pending.at;
+    context.peer!.prove(pending.pair.peer);
+    book.probeAnswered(pending.pair, rttMs, now);
+    const isFirst = context.pairs().every((pair) => {
+      const record = book.get(pair);
+      return record === undefined || Number.isNaN(record.outMs) && Number.isNaN(record.inMs);
+    });
+    book.roundTrip(pending.pair, back, rttMs, isFirst);
+    this.#core.event(context, { kind: "probe-answered", pair: pending.pair, nonce, rttMs }, now);
+    for (const each of peer!.contexts) this.#considerSwitch(each, now);
+  }
+
+  /** Returns when to look again. */
+  #probe(peer: Peer, now: number): number {
+    const { policy, random, book } = this.#core.reap;
+    const { pending } = peer;
+    if (pending !== undefined) {
+      if (now < pending.at + ANSWER_MS) return pending.at + ANSWER_MS;
+      peer.pending = undefined;
+      if (pending.context.isEstablished) this.#actions.keepalive(pending.context);
+    }
+    for (const context of peer.contexts) if (!this.#isActive(context, now)) this.forget(context);
+    const { background } = policy;
+    if (background === undefined) {
+      for (const context of peer.contexts) this.forget(context);
+      return Infinity;
+    }
+    this.#earn(peer, background, now);
+    let best: { context: Context; pair: LocatorPair } | undefined, due = Infinity;
+    for (const context of peer.contexts) {
+      if (!this.#isCalm(context, now)) continue;
+      for (const pair of context.pairs()) {
+        const at = book.trialDue(pair, background.freshMs);
+        if (at < due) [best, due] = [{ context, pair }, at];
+      }
+    }
+    if (best === undefined) return now + RETRY_MS;
+    if (due > now) return Math.min(due, now + background.freshMs);
+    if (peer.credit < 1) return now + (1 - peer.credit) * EXCHANGE_BITS / background.bitsPerSecond * 1_000;
+    peer.credit--;
+    const { context, pair } = best;
+    const report = { source: pair.local, destination: pair.peer, nonce: this.#core.nonce(), data: 0 };
+    peer.pending = { context, pair, report, at: now };
+    book.tried(pair, now);
+    this.#actions.probe(context, pair, report, now);
+    return now + GAP_MS * (1 + random());
+  }
+
+  #earn(peer: Peer, { bitsPerSecond }: BackgroundProbing, now: number): void {
+    peer.credit = Math.min(DEPTH, peer.credit + (now - peer.creditAt) / 1_000 * bitsPerSecond / EXCHANGE_BITS);
+    peer.creditAt = now;
+  }
+
+  #isActive(context: Context, now: number): boolean {
+    const { activity } = this.#core, { id } = context;
+    return context.isEstablished && now - Math.max(activity.lastSent(id), activity.lastReceived(id)) < ACTIVE_MS;
+  }
+
+  #isCalm(context: Context, now: number): boolean {
+    if (context.inDoubt || context.doubt !== undefined || now < context.quietUntil) return false;
+    const since = this.#core.activity.unansweredSince(context.id);
+    return since === 0 || now - since < SILENT_MS;
+  }
+
+  /** Asks the policy for a better pair. Back to the ULID pair, which costs nothing, if the policy has nothing against it. */
+  #considerSwitch(context: Context, now: number): void {
+    if (!this.#isCalm(context, now) || context.machine?.state === ReapState.Exploring) return;
+    const { policy, book } = this.#core.reap;
+    if (policy.better === undefined) return;
+    const { current, ulid } = context;
+    const hold = this.#holdDowns.get(context);
+    if (now < Math.max(context.since + HOLD_DOWN_MS, hold?.until ?? 0)) return;
+    const works = (pair: LocatorPair) => {
+      const record = book.get(pair);
+      return record !== undefined && record.lastSuccess > record.lastFailure && record.trialsUnanswered === 0 &&
+        context.peer!.isProven(pair.peer);
+    };
+    const pairs = context.pairs().filter(works);
+    let to = policy.better(pairs, current, book, now);
+    if (to === undefined && !samePair(current, ulid) && pairs.some((pair) => samePair(pair, ulid))) {
+      if (policy.better([current], ulid, book, now) === undefined) to = ulid;
+    }
+    if (to === undefined || samePair(to, current)) return;
+    const ms = hold === undefined ? HOLD_DOWN_MS : Math.min(2 * hold.ms, LONGEST_HOLD_DOWN_MS);
+    this.#holdDowns.set(context, { until: now + ms, ms });
+    this.#actions.switchPair(context, to, now);
+  }
+}
