@@ -9,7 +9,8 @@
  * on every 64-bit Linux, so a fixed signature is right.
  */
 
-const SYMBOLS = {
+/** Names, parameters and results, as Deno wants them. */
+export const SYMBOLS = {
   /** int open(const char *path, int flags) */
   open: { parameters: ["buffer", "i32"], result: "i32" },
   /** int close(int fd) */
