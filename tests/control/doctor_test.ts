@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { type CapabilityName, monotonicNow } from "deno-tun";
+import { ask } from "../../control/client.ts";
 import {
   type DoctorReport,
   type HostFacts,
@@ -11,10 +12,11 @@ import {
   renderDoctor,
 } from "../../control/doctor.ts";
 import { echoRequest, type PairPassage, payload } from "../../control/path_probe.ts";
+import type { ContextReport } from "../../control/protocol.ts";
 import type { LabHost, LabNode, Topology } from "../../lab/topology.ts";
 import { thisProgram } from "../../lab/self.ts";
 import { onesComplementSum, pseudoHeaderSum } from "../../wire/checksum.ts";
-import { Hosts } from "../e2e/hosts.ts";
+import { finish, Hosts } from "../e2e/hosts.ts";
 import { needsRoot } from "../lab/processes.ts";
 
 const HEALTHY: HostFacts = {
@@ -175,7 +177,7 @@ if (!hasNft) console.log("the test with a firewall is left out: no nft");
 if (!needsRoot) monotonicNow(); // opens the C library outside of any test
 
 Deno.test({
-  name: "doctor finds nothing in a sound testbed, with and without an agent of its own",
+  name: "doctor finds nothing in a sound testbed, without an agent and beside one, whose contexts it leaves alone",
   ignore: needsRoot,
   async fn() {
     await using hosts = new Hosts("at-sound");
@@ -190,13 +192,21 @@ Deno.test({
     assert(without.report.locators.every((locator) => locator.gateway_answers));
 
     const agent = await hosts.start(a);
+    const stream = await hosts.stream(5031);
+    const settled = (context: ContextReport) => context.state === "ESTABLISHED" && context.reap === "operational";
+    await agent.context("established context", settled);
+    await ask(agent.control, { command: "switch", context: "1", local: a.addresses[1], peer: b.addresses[2] });
+    const moved = await agent.context("moved context", (context) => context.switches === 1);
     topology.setMtu(a.addresses[1], b.addresses[1], 1400);
-    const beside = await doctor(topology, a, [...b.addresses, "--control", control]);
+    const beside = await doctor(topology, a, [b.addresses[1], "--control", control]);
     assertEquals(beside.report.findings, []);
     assertEquals([beside.code, beside.report.agent], [0, true]);
+    assertEquals(beside.report.pairs.length, 9); // the agent knows the other addresses
     const narrow = beside.report.pairs.filter((pair) => pair.mtu === 1400);
     assertEquals(narrow.map(({ local, peer }) => [local, peer]), [[a.addresses[1], b.addresses[1]]]);
-    assertEquals((await agent.status()).contexts.length, 0);
+    const after = await agent.contexts();
+    assertEquals(after.map(({ current, switches }) => [current, switches]), [[moved.current, 1]]);
+    await finish(stream);
   },
 });
 
