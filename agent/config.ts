@@ -17,6 +17,9 @@ export const LOG_LEVELS = ["debug", "info", "warning", "error"] as const;
 /** One of {@linkcode LOG_LEVELS}. */
 export type LogLevel = typeof LOG_LEVELS[number];
 
+/** As many as the datapath has room for. */
+const MAX_CONTEXTS = 16_384;
+
 /** Datapath backends the agent can be told to use. */
 export const DATAPATHS = ["auto", "tun", "bpf"] as const;
 /** Ways of counting payload on the kernel's own path. */
@@ -229,10 +232,10 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     hold: boolean("hold", true),
     endWithUlid: boolean("end_with_ulid", false),
     limits: {
-      ...(raw["limits.contexts"] === undefined ? {} : { contexts: integer("limits.contexts", 1, 1, 16_384) }),
+      contexts: integer("limits.contexts", MAX_CONTEXTS, 1, MAX_CONTEXTS),
       ...(raw["limits.contexts_per_peer"] === undefined
         ? {}
-        : { contextsPerPeer: integer("limits.contexts_per_peer", 1, 1, 16_384) }),
+        : { contextsPerPeer: integer("limits.contexts_per_peer", 1, 1, MAX_CONTEXTS) }),
     },
     idleTeardownMs: number("timers.idle_teardown_seconds", 600, 1, 1e9) * 1_000,
   };

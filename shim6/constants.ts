@@ -41,3 +41,8 @@ export const TRIAL_PROBES = 4, TRIAL_TIMEOUT = 500;
 export const UPDATE_SPACING = 1;
 /** Candidate pairs considered for one context, the preferred ones. */
 export const PAIRS_MAX = 64;
+/**
+ * Of all contexts so many may come into being because a peer wants it: somebody with very many addresses must not keep
+ * this host from establishing those for its own traffic.
+ */
+export const PEERS_SHARE = 0.75;

@@ -28,6 +28,7 @@ import {
   I2BIS_TIMEOUT,
   ICMP_HOLDDOWN_TIME,
   NO_R1_HOLDDOWN_TIME,
+  PEERS_SHARE,
   PROMPT_INTERVAL,
 } from "./constants.ts";
 import { Context, type Exchange } from "./context.ts";
@@ -127,7 +128,7 @@ export class Establishment {
 
     if (context === undefined) {
       if (found !== undefined) this.#core.remove(found, "the peer establishes", now);
-      const created = this.#create(ulid, fii, now);
+      const created = this.#create(ulid, fii, now, Math.ceil(PEERS_SHARE * this.#core.limits.contexts));
       if (created === undefined) return this.#core.drop("too-many-contexts");
       this.#adopt(created, message.initiatorTag, message, verified, source, now);
       created.announced = this.#core.announcement(ulid.local); // by the R2, which the peer asks for until it comes
@@ -257,10 +258,10 @@ export class Establishment {
     return this.#core.local.has(ulid.local) && !this.#core.local.has(ulid.peer);
   }
 
-  #create(ulid: LocatorPair, fii: number, now: number): Context | undefined {
+  #create(ulid: LocatorPair, fii: number, now: number, room = this.#core.limits.contexts): Context | undefined {
     const { table, limits } = this.#core;
     if (table.countOfPeer(ulid.peer) >= limits.contextsPerPeer) return undefined;
-    if (table.size >= limits.contexts) {
+    if (table.size >= room) {
       const negative = table.oldestNegative();
       if (negative === undefined) return undefined;
       this.#core.remove(negative, "room needed", now);

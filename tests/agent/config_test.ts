@@ -1,3 +1,4 @@
+import { MAX_CONTEXTS } from "../../datapath/accounting.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { checkConfig, parseConfig } from "../../agent/config.ts";
 import { readRunArguments } from "../../agent/run.ts";
@@ -19,6 +20,7 @@ Deno.test("an empty configuration gives the defaults", () => {
   assertEquals([config.hold, config.endWithUlid], [true, false]);
   assertEquals(config.excludedPorts, [53, 853]);
   assertEquals(config.establish.afterPackets, 50);
+  assertEquals(config.limits.contexts, MAX_CONTEXTS);
 });
 
 Deno.test("a configuration file sets every kind of value", () => {

@@ -187,6 +187,18 @@ Deno.test("contexts are limited, in all and per peer; a negative entry makes roo
   assertEquals(bench.engine.size, 3);
 });
 
+Deno.test("somebody with very many addresses leaves room for the contexts that this host wants itself", () => {
+  const bench = new Bench({ limits: { contexts: 8 } });
+  for (let i = 1; i <= 20; i++) {
+    const source = `2001:db8:bad::${i.toString(16)}`;
+    bench.receive(i2For(bench, { initiatorTag: i, locators: undefined }, source), source);
+  }
+  assertEquals(bench.engine.size, 6);
+  bench.engine.establish(A1, "2001:db8:c1::1", bench.now);
+  bench.engine.establish(A1, "2001:db8:c2::1", bench.now);
+  assertThrows(() => bench.engine.establish(A1, "2001:db8:c3::1", bench.now), EngineError, "no room");
+});
+
 Deno.test("numbers of contexts are not given again soon", () => {
   const bench = new Bench();
   const ids = new Set<number>();
