@@ -20,7 +20,12 @@ export const MAX_FIRST = 9;
  * A pair that shares a locator with the failed one is tried along with the best of the others when it would save at
  * least this much delay one way, in ms. Less is not worth a second probe, for it may well be dead, too.
  */
-const WORTH_A_SECOND_PROBE_MS = 25;
+const WORTH_A_SECOND_PROBE_MS = 28;
+/**
+ * A host that answers takes the reverse of the peer's path when that costs no more than this much delay one way, in ms:
+ * while both directions share their locators, a failure leaves no doubt about which locators are suspect.
+ */
+const SYMMETRY_MS = 10;
 /** The first gap is this multiple of the expected round-trip time, so that an answer comes before the next probe. */
 const PATIENCE = 1.4;
 /** Round-trip time in ms that is expected when none was ever measured. */
@@ -138,7 +143,8 @@ class AdaptivePlan implements Plan {
   #firstChoice(answering: LocatorPair | undefined): ProbeChoice {
     const [best] = this.#order;
     const reverse = this.#order.find(({ pair }) => answering !== undefined && samePair(pair, answering));
-    if (best.outMs < Infinity || reverse === undefined || reverse.suspects > best.suspects) return best;
+    if (reverse === undefined || reverse.suspects > best.suspects) return best;
+    if (best.outMs < Infinity && !(reverse.outMs - best.outMs <= SYMMETRY_MS)) return best;
     return { pair: reverse.pair, reason: "reverse of the path on which the peer's probe came" };
   }
 

@@ -4,10 +4,10 @@ import type { PathBook } from "./path_book.ts";
 import type { BackgroundProbing, LocatorPair } from "./policy.ts";
 
 /** What the policies that order by delay ask for. */
-export const BACKGROUND: BackgroundProbing = { bitsPerSecond: 1_000, freshMs: 300_000 };
+export const BACKGROUND: BackgroundProbing = { bitsPerSecond: 1_000, freshMs: 600_000 };
 
 /** A switch must save this much, one way, in ms … */
-const LEAST_GAIN_MS = 5;
+const LEAST_GAIN_MS = 10;
 /** … and this share of the round-trip time. */
 const LEAST_GAIN_SHARE = 0.15;
 

@@ -129,11 +129,14 @@ export class PathBook {
     into.inMs += SHARE_GAIN * surprise;
   }
 
-  /** The pair was in use and failed: its own fault, or that of one of its locators. */
-  failed(pair: LocatorPair, now: number): void {
+  /**
+   * The pair was in use and failed: its own fault, or that of one of the locators of `suspects`, which is the pair on whose
+   * reverse the peer sends if that is where nothing comes from.
+   */
+  failed(pair: LocatorPair, now: number, suspects: LocatorPair = pair): void {
     this.#touch(pair).lastFailure = now;
-    this.#blame(pair.local, pair.peer, now);
-    this.#blame(pair.peer, pair.local, now);
+    this.#blame(suspects.local, suspects.peer, now);
+    this.#blame(suspects.peer, suspects.local, now);
   }
 
   /** Something came in on the reverse of the pair, or went out on it and was reported: both its locators are connected. */

@@ -29,6 +29,8 @@ import type { Profile } from "./profile.ts";
 export interface PairSource {
   /** Candidate pairs, best first; at least one. */
   pairs(): readonly LocatorPair[];
+  /** The pair on whose reverse the peer sent when all was well; undefined: not known. */
+  readonly incoming?: LocatorPair;
 }
 
 /** What all machines of a host share. `profile` and `policy` may be changed while they run. */
@@ -400,7 +402,11 @@ export class ReapMachine {
     this.#stopKeepalives();
     this.#sendTimerStart = Infinity;
     // Before the plan is made, so that it knows which locators are in question and which are not.
-    if (PATH_FAILURES.has(cause)) this.#env.book.failed(this.#current, now);
+    if (PATH_FAILURES.has(cause)) {
+      // Who hears nothing suspects the path on which nothing comes; who is told that it is not heard, the one it sends on.
+      const suspects = cause === "peer-probe" ? undefined : this.#source.incoming;
+      this.#env.book.failed(this.#current, now, suspects);
+    }
     if (heardOn !== undefined) this.#env.book.heard(heardOn);
     this.#log = new ProbeLog();
     this.#exploration = {

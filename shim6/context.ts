@@ -88,6 +88,8 @@ export class Context implements PairSource, Timed {
   keepaliveTimeout = 0;
   /** The pair on which payload leaves. */
   current: LocatorPair;
+  /** The pair on whose reverse the peer's last probe in Operational came: where it sends. */
+  incoming: LocatorPair | undefined = undefined;
   /** When `current` was chosen, in whole ms: a small integer costs no heap object, and there are many contexts. */
   since: number;
   /** What the datapath was told: the pair, and whether to hold copies. */
@@ -163,7 +165,7 @@ export class Context implements PairSource, Timed {
         if (!peer!.verifiedAt(i) || peer!.addresses.indexOf(address) !== i) continue;
         const rank = priorityOf(locator) + peer!.priority(i) + (peer!.isBroken(i) ? 1_000 : 0) +
           (isUniqueLocal(locator.address) === isUniqueLocal(address) ? 0 : 2_000);
-        ranked.push({ pair: this.#intern(locator.address, address), rank });
+        ranked.push({ pair: this.intern(locator.address, address), rank });
       }
     }
     if (ranked.length === 0) return [this.ulid];
@@ -176,9 +178,10 @@ export class Context implements PairSource, Timed {
   }
 
   /** Known pairs are one object, so that most contexts hold only their ULID pair. */
-  #intern(local: Address, peer: Address): LocatorPair {
+  intern(local: Address, peer: Address): LocatorPair {
     if (local === this.ulid.local && peer === this.ulid.peer) return this.ulid;
     if (local === this.current.local && peer === this.current.peer) return this.current;
+    if (local === this.incoming?.local && peer === this.incoming.peer) return this.incoming;
     return { local, peer };
   }
 

@@ -123,6 +123,10 @@ export class Failover {
     this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
     this.#readTrial(context, message.received, now);
     this.background.handleReports(context, message.received, pair, now);
+    // Background probes say InboundOk on any pair. While we explore it is the peer's choice, unless a later one comes.
+    const isChoice = message.state === ReapState.Operational ||
+      context.inDoubt && message.state === ReapState.InboundOk;
+    if (isChoice) context.incoming = context.intern(destination, source);
     this.#machineOf(context).handleProbe(message, source, destination, now);
     this.#settle(context, now);
   }
