@@ -6,6 +6,9 @@ import { type LocatorList, type LocatorPreferences, PreferenceFlag } from "../wi
 /** Bits of the sets below: one per locator, and a bit operation sees 31 without a sign. */
 export const MAX_PEER_LOCATORS = 31;
 
+/** So many lists back a replay is recognised. */
+const PAST_LISTS = 16;
+
 /**
  * A peer's locators in the order of its list. The list itself never changes, a new one is a new object. Flags are bits
  * of small integers, because there is one such object per context.
@@ -19,6 +22,8 @@ export class PeerLocators {
   readonly #verified: number;
   #proven = 0;
   #preferences: Uint8Array | undefined;
+  /** Generations of the lists that this one replaced; undefined for the first. */
+  #past: readonly number[] | undefined;
   /** The CGA Parameter Data Structure that came with the list or before it. */
   readonly pds: Uint8Array | undefined;
 
@@ -101,6 +106,20 @@ export class PeerLocators {
   /** Takes over what was learned about addresses that are in both sets. */
   inherit(previous: PeerLocators): void {
     for (const address of previous.addresses) if (previous.isProven(address)) this.prove(address);
+  }
+
+  /** Notes that this list replaces `previous` by an Update Request. */
+  replace(previous: PeerLocators): void {
+    this.inherit(previous);
+    this.#past = previous.#past;
+    // 0 is also that of a peer which had sent no list: its first one may have any generation.
+    if (previous.#generation === this.#generation || previous.#generation === 0) return;
+    this.#past = [previous.#generation, ...previous.#past ?? []].slice(0, PAST_LISTS);
+  }
+
+  /** Whether a list of this generation was replaced by this one or one before it: who sends it again is not the peer. */
+  isPast(generation: number): boolean {
+    return this.#past?.includes(generation | 0) ?? false;
   }
 
   /** Whether both hold the same addresses in the same order, equally verified. */

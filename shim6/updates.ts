@@ -71,6 +71,8 @@ export class Updates {
   handleRequest(context: Context, message: UpdateRequest, received: Received, now: number): void {
     const { ulid, peer: known } = context;
     const { locators, preferences } = message;
+    // A signature stays good for ever: without this, whoever saw an old list could bring back what the peer took away.
+    if (locators !== undefined && known!.isPast(locators.generation)) return this.#core.drop("replayed-list");
     const verified = this.#core.verify(ulid.peer, message, known!.pds, received, now);
     if (verified === undefined) return;
     this.#failover.payloadReceived(context, now);
@@ -78,7 +80,7 @@ export class Updates {
     if (locators !== undefined) {
       const pds = message.pds ?? known!.pds;
       const peer = PeerLocators.fromList(ulid.peer, locators, verified, pds, this.#core.limits.locatorsPerPeer);
-      peer.inherit(known!);
+      peer.replace(known!);
       context.peer = peer;
       changed = true;
     }

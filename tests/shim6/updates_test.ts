@@ -11,7 +11,7 @@ import {
   ReapState,
   type UpdateRequest,
 } from "../../wire/message.ts";
-import { A1, A2, A3, B1, B2, B3, Bench, list, locator, PEER_LIST, STRANGER } from "./bench.ts";
+import { A1, A2, A3, B1, B2, B3, Bench, i2For, list, locator, PEER_LIST, STRANGER } from "./bench.ts";
 
 const { UpdateRequest, UpdateAcknowledgement, Probe, R1bis } = MessageType;
 const A4 = "2001:db8:a4::1", B4 = "2001:db8:b4::1";
@@ -46,6 +46,24 @@ Deno.test("a repeated Update Request is acknowledged again and changes nothing",
   bench.receive(message);
   Bench.only(bench.receive(message), UpdateAcknowledgement);
   assertEquals(bench.view()?.peerLocators.map((l) => l.address), [B1, B4]);
+});
+
+Deno.test("a list that was replaced cannot be brought back by a replay, until the peer establishes anew", () => {
+  const bench = new Bench();
+  const tag = bench.toEstablished();
+  const addresses = () => bench.view()?.peerLocators.map((l) => l.address);
+  for (const generation of [5, 6, 7]) bench.receive(update(tag, { locators: list(generation, B1, B2) }));
+  bench.receive(update(tag, { locators: list(8, B1) }));
+  for (const generation of [0x71c4aa19, 5, 6, 7]) {
+    const sent = bench.receive(update(tag, { locators: list(generation, B1, B2) }));
+    assertEquals([sent.length, addresses()], [0, [B1]]);
+  }
+  assertEquals(bench.engine.counters.dropped["replayed-list"], 4);
+  bench.receive(update(tag, { locators: list(8, B1) }));
+  assertEquals(bench.engine.counters.sent.UpdateAcknowledgement, 5, "the current one may be repeated");
+  bench.receive(i2For(bench, { initiatorTag: 4711, locators: list(9, B1, B2) }));
+  Bench.only(bench.receive(update(tag, { locators: list(5, B1, B4) })), UpdateAcknowledgement);
+  assertEquals(addresses(), [B1, B4]);
 });
 
 Deno.test("when the peer takes away the locator in use, another one is explored before payload goes there", () => {
