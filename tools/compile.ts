@@ -8,6 +8,7 @@ import { parseArgs } from "@std/cli";
 import { VERSION } from "../agent/version.ts";
 import { type CommandResult, runCommand } from "./command.ts";
 import { ElfError, packExecutable } from "./elf.ts";
+import { evaluatingModule } from "./program_text.ts";
 import { ROOT } from "./source_files.ts";
 
 const HELP = `usage: deno task compile [--pack]
@@ -67,7 +68,14 @@ export interface BuildTarget {
 export type BuildMethod = "compile" | "local" | "pack";
 
 /** What decides how an executable is made, besides its modules. */
-const BUILD_FILES = ["deno.json", "deno.lock", "tools/compile.ts", "tools/elf.ts", "tools/elf_stub_x86_64.ts"];
+const BUILD_FILES = [
+  "deno.json",
+  "deno.lock",
+  "tools/compile.ts",
+  "tools/elf.ts",
+  "tools/elf_stub_x86_64.ts",
+  "tools/program_text.ts",
+];
 
 const AGENT: BuildTarget = {
   entry: `${ROOT}main.ts`,
@@ -166,7 +174,8 @@ async function pack(target: BuildTarget, built: string, workDirectory: string, p
     BUNDLE_TIMEOUT_MS,
   );
   if (result.code !== 0) throw new BuildError(`deno bundle: ${reason(result)}`);
-  const program = { code: await Deno.readFile(bundle), denoArguments: DENO_ARGUMENTS, environment: ENVIRONMENT };
+  const code = new TextEncoder().encode(evaluatingModule(await Deno.readTextFile(bundle)));
+  const program = { code, denoArguments: DENO_ARGUMENTS, environment: ENVIRONMENT };
   try {
     const executable = packExecutable(await Deno.readFile(Deno.execPath()), program);
     await Deno.writeFile(built, executable, { mode: 0o755 });
