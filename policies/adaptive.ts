@@ -92,12 +92,15 @@ class AdaptivePlan implements Plan {
   #sent = 0;
   #lastSentAt = -Infinity;
 
-  constructor({ pairs, current, book, now, timing }: ExplorationStart, first: number) {
+  constructor({ pairs, current, cause, book, now, timing }: ExplorationStart, first: number) {
     const order = pairs.map((pair) => rank(pair, current, book, now))
       .sort((a, b) => a.suspects - b.suspects || compare(a.outMs, b.outMs));
     const best = order[0];
-    const fastest = order.filter(({ suspects }) => suspects < 3).sort((a, b) => compare(a.outMs, b.outMs))[0] ?? best;
-    const both = fastest !== best && best.outMs - fastest.outMs >= WORTH_A_SECOND_PROBE_MS &&
+    const mayWork = ({ pair, suspects }: Ranked) =>
+      suspects < 3 && Number.isNaN(book.deadSince(pair.local, now)) && Number.isNaN(book.deadSince(pair.peer, now));
+    const fastest = order.filter(mayWork).sort((a, b) => compare(a.outMs, b.outMs))[0] ?? best;
+    // A host that answers need not guess: the peer's probe would have come on a path through the faster pair's locators.
+    const both = cause !== "peer-probe" && fastest !== best && best.outMs - fastest.outMs >= WORTH_A_SECOND_PROBE_MS &&
       best.outMs < Infinity;
     this.#order = both ? [fastest, ...order.filter((choice) => choice !== fastest)] : order;
     this.#first = Math.min(first + (both ? 1 : 0), order.length);

@@ -57,6 +57,8 @@ export type ReapEffect =
     readonly sent: readonly Report[];
     readonly received: readonly Report[];
     readonly reason: string;
+    /** One more than the three that an exploration takes at least. */
+    readonly extra?: true;
   }
   | { readonly type: "send-keepalive"; readonly pair: LocatorPair }
   | {
@@ -298,6 +300,12 @@ export class ReapMachine {
     if (this.#exploration === undefined) this.#forgetProbes();
   }
 
+  /** Whether {@linkcode handleTimeout} would send a probe. */
+  probeDue(now: number): boolean {
+    return now >= this.#sendTimerStart + this.#env.profile.sendTimeoutMs ||
+      this.#exploration !== undefined && now >= this.#exploration.nextProbeAt;
+  }
+
   /** Carries out what is due at `now`; harmless when nothing is. */
   handleTimeout(now: number): void {
     if (this.#exploration === undefined && now >= this.#logExpires) this.#forgetProbes();
@@ -519,7 +527,9 @@ export class ReapMachine {
     if (this.#exploration !== undefined) this.#exploration.probes++;
     this.#env.book.probeSent(pair);
     const sent = log.sentReports(), received = log.receivedReports();
-    this.#emit({ type: "send-probe", pair, state: this.#state, sent, received, reason });
+    const isExtra = this.#state !== ReapState.Operational && this.#exploration!.probes > 1;
+    const effect = { type: "send-probe", pair, state: this.#state, sent, received, reason } as const;
+    this.#emit(isExtra ? { ...effect, extra: true } : effect);
   }
 
   /** Notes which of our probes the peer has seen. The pair to go on with; undefined when no probe of ours is reported. */

@@ -79,6 +79,8 @@ export interface EngineOptions {
   readonly identity?: LocatorProver;
   /** Idle time after which a context is discarded, ms (RFC 5533 §9 suggests at least 5 minutes). */
   readonly idleTeardownMs?: number;
+  /** Probes of this host and their answers in any 100 ms, all contexts together. Default 350. */
+  readonly probesPer100ms?: number;
   /** Ends a context when its local ULID is no longer an address of this host (RFC 5533 §1.5). Default: no. */
   readonly endWithUlid?: boolean;
 }

@@ -148,6 +148,7 @@ export class Background {
       return Infinity;
     }
     this.#earn(peer, background, now);
+    if (this.#core.budget.isBusy(now)) return now + RETRY_MS;
     let best: { context: Context; pair: LocatorPair } | undefined, due = Infinity;
     for (const context of peer.contexts) {
       if (!this.#isCalm(context, now)) continue;

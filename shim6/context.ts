@@ -97,6 +97,8 @@ export class Context implements PairSource, Timed {
   toldHold = false;
   /** A negative cache entry ends then; an ESTABLISHED context whose peer lost its agent is left alone until then. */
   quietUntil = 0;
+  /** The probes of this context have to wait until then, in whole ms: the host sends enough of them. */
+  probesFrom = 0;
   /** The last answer to an ICMPv6 hint. */
   hintedAt = 0;
   switches = 0;

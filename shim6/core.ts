@@ -18,6 +18,7 @@ import { Deadlines } from "./deadlines.ts";
 import type { LocatorProof } from "./identity.ts";
 import { LocalLocators } from "./local_locators.ts";
 import { MAX_PEER_LOCATORS } from "./peer_locators.ts";
+import { ProbeBudget } from "./probe_budget.ts";
 import { Responder } from "./validator.ts";
 import { isKnownMethod, unprovenClaims } from "./verifier.ts";
 
@@ -57,6 +58,7 @@ export class Core implements ContextHost {
   readonly answers = new AnswerLimit();
   readonly responder: Responder;
   readonly book = new PathBook();
+  readonly budget: ProbeBudget;
   readonly reap: ReapEnvironment;
   readonly counters: EngineCounters = { dropped: {}, sent: {}, received: {}, errors: {} };
   local: LocalLocators;
@@ -67,6 +69,7 @@ export class Core implements ContextHost {
     this.options = options;
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.limits = { ...limits, locatorsPerPeer: Math.min(limits.locatorsPerPeer, MAX_PEER_LOCATORS) };
+    this.budget = new ProbeBudget(options.probesPer100ms);
     this.idleTeardownMs = options.idleTeardownMs ?? IDLE_TEARDOWN;
     this.table = new ContextTable(options.randomBytes);
     this.responder = new Responder(options.randomBytes, now);
@@ -279,7 +282,7 @@ export class Core implements ContextHost {
     );
     if (context.isEstablished) {
       const reapAt = context.machine?.nextDeadline() ?? Infinity;
-      at = Math.min(at, this.idleAt(context), Math.max(reapAt, context.quietUntil));
+      at = Math.min(at, this.idleAt(context), Math.max(reapAt, context.quietUntil, context.probesFrom));
     }
     this.deadlines.set(context, at);
   }

@@ -173,6 +173,7 @@ export class Engine {
   /** Carries out what is due at `now`. */
   handleTimeout(now: number): void {
     this.#failover.background.handleTimeout(now);
+    this.#failover.sharedFate.handleTimeout(now);
     for (const context of this.#core.deadlines.allDue(now)) {
       if (context.isEstablished && now >= this.#core.idleAt(context)) {
         this.#core.remove(context, "idle", now);
@@ -191,7 +192,11 @@ export class Engine {
 
   /** When {@linkcode handleTimeout} is due next, Infinity if never. */
   nextDeadline(): number {
-    return Math.min(this.#core.deadlines.next, this.#failover.background.nextDeadline());
+    return Math.min(
+      this.#core.deadlines.next,
+      this.#failover.background.nextDeadline(),
+      this.#failover.sharedFate.nextDeadline(),
+    );
   }
 
   /** The contexts for which something is due at `now`, by number. */

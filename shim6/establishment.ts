@@ -296,10 +296,15 @@ export class Establishment {
     const { locators, preferences } = options;
     const known = context.peer;
     const pds = options.pds ?? known?.pds;
-    const peer = locators === undefined
+    // With the tag that it had before, the peer goes on: a list that it has replaced since is a replay, or came late.
+    const goesOn = known !== undefined && context.peerTag === peerTag;
+    const peer = goesOn && locators !== undefined && known.isPast(locators.generation)
+      ? known
+      : locators === undefined
       ? PeerLocators.withoutList(ulid, source, known?.isVerified(source) ?? false)
       : PeerLocators.fromList(ulid, locators, verified, pds, this.#core.limits.locatorsPerPeer);
-    if (known !== undefined) peer.inherit(known);
+    if (goesOn) peer.replace(known);
+    else if (known !== undefined) peer.inherit(known);
     if (preferences !== undefined) {
       const fits = peer.isGeneration(preferences.generation) && peer.announced === preferences.elements.length;
       if (fits) peer.setPreferences(preferences);

@@ -13,6 +13,7 @@ import { Background } from "./background.ts";
 import { ICMP_HINT_INTERVAL, QUIET_TIME, TRIAL_PROBES, TRIAL_TIMEOUT } from "./constants.ts";
 import type { Context } from "./context.ts";
 import type { Core, Received } from "./core.ts";
+import { SharedFate } from "./shared_fate.ts";
 import { EngineError } from "./errors.ts";
 
 /** What is thought of a peer that has answered nothing yet; never told anything, so that all contexts can share it. */
@@ -22,10 +23,13 @@ const NO_EXPERIENCE: Readonly<Pick<Suspicion, "isSuspect" | "usualMs">> = new Su
 export class Failover {
   /** Probes while all is well. */
   readonly background: Background;
+  /** Contexts that are to explore in their turn. */
+  readonly sharedFate: SharedFate;
   readonly #core: Core;
 
   constructor(core: Core) {
     this.#core = core;
+    this.sharedFate = new SharedFate(core, (context, cause, now) => this.#fail(context, cause, now));
     this.background = new Background(core, {
       probe: (context, pair, report, now) =>
         this.#sendProbe(context, pair, ReapState.InboundOk, [report], [], "how long is this path?", now),
@@ -59,6 +63,7 @@ export class Failover {
     context.doubt = undefined;
     context.trial = undefined;
     this.background.forget(context);
+    this.sharedFate.forget(context);
     context.update = undefined;
     context.current = context.ulid;
     this.#core.activity.clear(context.id);
@@ -154,10 +159,20 @@ export class Failover {
   /** Our locators changed. `cause`: what happened to the local locator in use, if anything. */
   localLocatorsChanged(context: Context, cause: FailureCause | undefined, now: number): void {
     if (!context.isEstablished || this.#isQuiet(context, now)) return;
+    this.sharedFate.begin(context, cause ?? "address-gone", now);
+  }
+
+  /** It is the context's turn to explore, or to go on with other pairs. */
+  #fail(context: Context, cause: FailureCause, now: number): void {
+    if (!context.isEstablished || this.#isQuiet(context, now)) return;
     const machine = this.#machineOf(context);
-    machine.handlePairsChanged(now, cause ?? "address-gone");
-    if (cause !== undefined && context.pairs().some((pair) => pair.local !== context.current.local)) {
-      machine.handleFailure(cause, now);
+    if (cause === "shared-fate") machine.handleFailure(cause, now);
+    else {
+      machine.handlePairsChanged(now, cause);
+      const others = context.pairs().some((pair) => pair.local !== context.current.local);
+      const isStillSo = !this.#core.local.get(context.current.local)?.usable ||
+        this.#core.local.get(context.current.local)?.deprecated;
+      if (others && isStillSo) machine.handleFailure(cause, now);
     }
     this.#settle(context, now);
   }
@@ -242,6 +257,13 @@ export class Failover {
   handleTimeout(context: Context, now: number): void {
     if (context.trial !== undefined && now >= context.trial.deadline) this.#tryPair(context, now);
     if (context.machine === undefined || this.#isQuiet(context, now)) return;
+    if (context.machine.probeDue(now)) {
+      const at = this.#core.budget.nextAt(now);
+      if (at > now) {
+        context.probesFrom = Math.ceil(at);
+        return;
+      }
+    }
     context.machine.handleTimeout(now);
     this.#settle(context, now);
   }
@@ -303,10 +325,19 @@ export class Failover {
   #perform(context: Context, effect: ReapEffect, now: number): void {
     switch (effect.type) {
       case "send-probe":
+        if (effect.extra) this.#core.budget.probe(now);
         return this.#sendProbe(context, effect.pair, effect.state, effect.sent, effect.received, effect.reason, now);
       case "send-keepalive":
         return this.#sendKeepalive(context, effect.pair);
       case "state":
+        if (effect.from === ReapState.Operational) {
+          this.#core.budget.exploration(now);
+          if (effect.cause !== "answered" && SHARED.has(effect.cause)) {
+            const incoming = effect.cause === "peer-probe" ? undefined : context.incoming;
+            const silentSince = this.#core.activity.unansweredSince(context.id) || now;
+            this.sharedFate.failed(incoming ?? context.current, now - silentSince, now);
+          }
+        }
         if (effect.to !== ReapState.Operational) {
           context.doubt ??= { probed: [], explored: true };
           context.doubt.explored = true;
@@ -421,6 +452,9 @@ export class Failover {
     this.#settle(context, now);
   }
 }
+
+/** Causes that may hit other contexts too, and that they are not told of anyway. */
+const SHARED: ReadonlySet<FailureCause> = new Set(["send-timer", "suspicion", "peer-probe", "icmp", "shared-fate"]);
 
 /** Pairs that are remembered as probed: more than one round over all candidates. */
 const PROBED_MAX = 128;

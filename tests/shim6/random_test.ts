@@ -72,7 +72,8 @@ class Fuzz {
       }
       case 8: {
         const kinds = ["unreachable", "time-exceeded", "no-shim6", "packet-too-big"] as const;
-        return engine.handleIcmpError({ kind: kinds[pick[3] % 4], local, peer, tag: this.#tag(pick[4]) }, bench.now);
+        engine.handleIcmpError({ kind: kinds[pick[3] % 4], local, peer, tag: this.#tag(pick[4]) }, bench.now);
+        return;
       }
       case 9:
         return engine.handleUnknownTag(this.#tag(pick[4])!, peer, local, bench.now);
