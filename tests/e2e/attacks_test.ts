@@ -223,6 +223,11 @@ Deno.test({
     const stream = await hosts.stream(5022);
     await agent.context("established context", settled);
     await peer.context("established context", settled);
+    // An address goes and comes back, so that an old list is in the capture.
+    for (const [state, count] of [["absent", 2], ["preferred", 3]] as const) {
+      topology.setAddress(a.addresses[2], state);
+      await peer.context(`${count} locators`, (context) => context.peer_locators.length === count);
+    }
     // Translated, so that tags matter, and with probes in the capture.
     await ask(agent.control, { command: "switch", context: "1", local: a.addresses[1], peer: b.addresses[2] });
     const before = essence(await agent.context("moved context", (c) => settled(c) && c.switches === 1));
@@ -236,7 +241,8 @@ Deno.test({
     // Replayed: everything that was said, in both directions, twice.
     const packets = captured(pcap);
     const types = new Set(packets.map((packet) => packet[42]));
-    for (const type of [MessageType.I1, MessageType.R1, MessageType.I2, MessageType.R2, MessageType.Probe]) {
+    const { I1, R1, I2, R2, UpdateRequest, UpdateAcknowledgement, Probe } = MessageType;
+    for (const type of [I1, R1, I2, R2, UpdateRequest, UpdateAcknowledgement, Probe]) {
       assert(types.has(type), `type ${type} was captured`);
     }
     for (const packet of [...packets, ...packets]) {
@@ -310,7 +316,9 @@ Deno.test({
     const statusAfter = await agent.status();
     assertEquals(essence(after), before);
     assertEquals(essence(await peer.context("settled context", settled)), peerBefore);
-    assertEquals([statusAfter.contexts.length, (await peer.status()).contexts.length], [1, 1]);
+    const peerAfter = await peer.status();
+    assertEquals([statusAfter.contexts.length, peerAfter.contexts.length], [1, 1]);
+    assertGreater(peerAfter.counters.dropped["replayed-list"] ?? 0, 0);
     assertEquals(mtu(), mtuBefore);
     const more = (reason: string) =>
       (statusAfter.counters.dropped[reason] ?? 0) - (statusBefore.counters.dropped[reason] ?? 0);

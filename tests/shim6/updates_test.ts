@@ -61,7 +61,12 @@ Deno.test("a list that was replaced cannot be brought back by a replay, until th
   assertEquals(bench.engine.counters.dropped["replayed-list"], 4);
   bench.receive(update(tag, { locators: list(8, B1) }));
   assertEquals(bench.engine.counters.sent.UpdateAcknowledgement, 5, "the current one may be repeated");
-  bench.receive(i2For(bench, { initiatorTag: 4711, locators: list(9, B1, B2) }));
+  const first = i2For(bench, { initiatorTag: 4711, locators: list(9, B1, B2) });
+  bench.receive(first);
+  assertEquals(addresses(), [B1, B2], "another tag: the peer has forgotten what it said");
+  bench.receive(update(tag, { locators: list(10, B1) }));
+  Bench.only(bench.receive(first), MessageType.R2);
+  assertEquals(addresses(), [B1], "a replayed I2");
   Bench.only(bench.receive(update(tag, { locators: list(5, B1, B4) })), UpdateAcknowledgement);
   assertEquals(addresses(), [B1, B4]);
 });
