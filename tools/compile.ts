@@ -62,6 +62,8 @@ export interface BuildTarget {
   readonly output: string;
   /** What the executable prints when called with `--version`; one that does not is not kept. */
   readonly banner: string;
+  /** Main modules of the Workers that load less than the whole program, by their names. */
+  readonly threads?: Readonly<Record<string, string>>;
 }
 
 /** How an executable is made. `local` is `deno compile` only if its runtime is on this machine already. */
@@ -81,6 +83,7 @@ const AGENT: BuildTarget = {
   entry: `${ROOT}main.ts`,
   output: `${ROOT}dist/shim6-agent`,
   banner: `shim6-agent ${VERSION}`,
+  threads: { datapath: `${ROOT}datapath/tun_worker_entry.ts` },
 };
 
 /**
@@ -168,13 +171,9 @@ async function pack(target: BuildTarget, built: string, workDirectory: string, p
         `"denort" of Deno ${Deno.version.deno}: let it download that, or set DENORT_BIN to it`,
     );
   }
-  const bundle = `${workDirectory}/program.js`;
-  const result = await deno(
-    ["bundle", "--frozen", "--platform=deno", "--minify", "--keep-names", `--output=${bundle}`, target.entry],
-    BUNDLE_TIMEOUT_MS,
-  );
-  if (result.code !== 0) throw new BuildError(`deno bundle: ${reason(result)}`);
-  const code = new TextEncoder().encode(evaluatingModule(await Deno.readTextFile(bundle)));
+  const threads: Record<string, string> = {};
+  for (const [name, entry] of Object.entries(target.threads ?? {})) threads[name] = await bundled(entry, workDirectory);
+  const code = new TextEncoder().encode(evaluatingModule(await bundled(target.entry, workDirectory), threads));
   const program = { code, denoArguments: DENO_ARGUMENTS, environment: ENVIRONMENT };
   try {
     const executable = packExecutable(await Deno.readFile(Deno.execPath()), program);
@@ -185,6 +184,15 @@ async function pack(target: BuildTarget, built: string, workDirectory: string, p
   }
   const startFailure = await startProblem(built, target.banner);
   if (startFailure !== null) throw new BuildError(`the packed file does not run: ${startFailure}`);
+}
+
+/** The text of a module and all that it needs. */
+async function bundled(entry: string, workDirectory: string): Promise<string> {
+  const output = `${workDirectory}/bundle.js`;
+  const args = ["bundle", "--frozen", "--platform=deno", "--minify", "--keep-names", `--output=${output}`, entry];
+  const result = await deno(args, BUNDLE_TIMEOUT_MS);
+  if (result.code !== 0) throw new BuildError(`deno bundle: ${reason(result)}`);
+  return await Deno.readTextFile(output);
 }
 
 /** Whether `deno compile` finds its runtime without a download. */

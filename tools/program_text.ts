@@ -19,10 +19,21 @@ export class NotEvaluable extends Error {
 }
 
 /**
- * A module that does what `bundle` does, a module that imports nothing but Deno's own and exports nothing. Throws
- * {@linkcode NotEvaluable} for any other.
+ * A module that does what `bundle` does, a module that imports nothing but Deno's own and exports nothing; or, in a
+ * Worker with one of the names in `threads`, what the bundle of that name does. Throws {@linkcode NotEvaluable} for any
+ * other bundle.
  */
-export function evaluatingModule(bundle: string): string {
+export function evaluatingModule(bundle: string, threads: Readonly<Record<string, string>> = {}): string {
+  const texts = Object.entries(threads).map(([name, text]) => `${JSON.stringify(name)}: ${asText(text)}`);
+  return [
+    `const threads = { __proto__: null, ${texts.join(", ")} };`,
+    `const own = "WorkerGlobalScope" in globalThis ? threads[self.name] : undefined;`,
+    `await (0, eval)(own ?? ${asText(bundle)})({ url: import.meta.url, main: import.meta.main });`,
+  ].join("\n");
+}
+
+/** The text of a function of a module's bundle, as a string literal. */
+function asText(bundle: string): string {
   const body = bundle
     .replaceAll("import.meta.url", "$module.url")
     .replaceAll("import.meta.main", "$module.main")
@@ -33,7 +44,6 @@ export function evaluatingModule(bundle: string): string {
     .replace(/\/\/# sourceMappingURL=.*$/m, "");
   const syntax = MODULE_SYNTAX.exec(body)?.[0] ?? /import\.meta\b/.exec(body)?.[0];
   if (syntax !== undefined) throw new NotEvaluable(`the bundle has a statement of modules: ${syntax.trim()}`);
-  // The function's own line breaks keep a comment at the end of the bundle from swallowing its brace.
-  const text = JSON.stringify(`(async ($module) => {\n${body}\n})\n//# sourceURL=shim6-agent.js`);
-  return `await (0, eval)(${text})({ url: import.meta.url, main: import.meta.main });\n`;
+  // The line breaks keep a comment at the end of the bundle from swallowing the brace.
+  return JSON.stringify(`(async ($module) => {\n${body}\n})\n//# sourceURL=shim6-agent.js`);
 }

@@ -45,3 +45,18 @@ Deno.test("a bundle that imports or exports is refused, one that speaks of it is
     evaluatingModule(harmless);
   }
 });
+
+Deno.test("a Worker with a text of its own evaluates that, any other the program", async () => {
+  const path = Deno.makeTempFileSync({ suffix: ".js" });
+  try {
+    Deno.writeTextFileSync(path, evaluatingModule('self.postMessage("program")', { own: 'self.postMessage("own")' }));
+    for (const [name, expected] of [["own", "own"], ["other", "program"], ["toString", "program"]]) {
+      const worker = new Worker(new URL(`file://${path}`), { type: "module", name });
+      const said = await new Promise((resolve) => worker.onmessage = (event) => resolve(event.data));
+      worker.terminate();
+      assertEquals(said, expected);
+    }
+  } finally {
+    Deno.removeSync(path);
+  }
+});
