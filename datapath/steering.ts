@@ -12,7 +12,7 @@
  * a multihomed host. Rules that change make everything stale; so after a new route a rule is changed that means nothing.
  */
 
-import { type Netlink, type RouteSpec, type RuleSpec } from "deno-tun";
+import { type Netlink, type Route, type RouteSpec, type RuleSpec } from "deno-tun";
 import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import type { Address } from "../wire/address.ts";
 
@@ -90,14 +90,24 @@ export class Steering {
       expires: LEASE_SECONDS,
       mtu,
     };
-    this.#netlink.replaceRoute(lease);
     const known = this.#leases.has(key);
+    const native = known ? undefined : this.#netlink.lookupRoute(ulid.peer, { source: ulid.local });
+    this.#netlink.replaceRoute(lease);
     this.#leases.set(key, lease);
     if (known) return;
-    if (this.#leases.size === 1) {
-      if (this.#netlink.addRule(RULE)) return;
-    }
-    this.#makeCachedRoutesStale();
+    if (this.#leases.size > 1 || !this.#netlink.addRule(RULE)) this.#makeCachedRoutesStale();
+    if (native !== undefined) this.#dropWaiting(native, ulid.peer);
+  }
+
+  /**
+   * Drops what waits for a next hop that does not answer, as behind a link that has lost its carrier. It would wait for
+   * three seconds, and until then TCP does not send it again: to TCP it is still on its way out.
+   */
+  #dropWaiting({ dev, via }: Route, peer: Address): void {
+    if (dev === undefined || dev === this.#device) return;
+    const nextHop = via ?? peer;
+    const neighbour = this.#netlink.neighbour(dev, nextHop);
+    if (neighbour?.valid === false) this.#netlink.deleteNeighbour(dev, nextHop);
   }
 
   /** Gives a pair back to the kernel's own path. */

@@ -51,7 +51,7 @@ const NLMSGERR_ATTR_MSG = 1;
 const RTM_NEWLINK = 16, RTM_DELLINK = 17, RTM_GETLINK = 18;
 const RTM_NEWADDR = 20, RTM_DELADDR = 21, RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24, RTM_DELROUTE = 25, RTM_GETROUTE = 26;
-const RTM_GETNEIGH = 30;
+const RTM_DELNEIGH = 29, RTM_GETNEIGH = 30;
 const RTM_NEWRULE = 32, RTM_DELRULE = 33;
 const RTMGRP_LINK = 1, RTMGRP_IPV6_IFADDR = 0x100, RTMGRP_IPV6_ROUTE = 0x400;
 const RTA_DST = 1, RTA_SRC = 2, RTA_OIF = 4, RTA_GATEWAY = 5, RTA_PRIORITY = 6, RTA_PREFSRC = 7, RTA_METRICS = 8;
@@ -428,6 +428,13 @@ export class Netlink {
     return this.#get(RTM_GETNEIGH, `look up neighbour ${address}`, [Errno.ENOENT, Errno.ENODEV], (m) => {
       m.u8(AF_INET6, 0, 0, 0).u32(index, 0).attribute(NDA_DST, parseAddress(address));
     }, parseNeighbour);
+  }
+
+  /** Forgets a neighbour, and drops the packets that wait for its link-layer address; false when there was none. */
+  deleteNeighbour(index: number, address: Address): boolean {
+    return this.#change(RTM_DELNEIGH, 0, `delete neighbour ${address}`, [Errno.ENOENT, Errno.ENODEV], (m) => {
+      m.u8(AF_INET6, 0, 0, 0).u32(index, 0).attribute(NDA_DST, parseAddress(address));
+    });
   }
 
   /** Assigns an address or changes its lifetimes. */
