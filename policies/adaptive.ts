@@ -74,7 +74,7 @@ export class AdaptivePolicy implements Policy {
 /** A candidate with what makes its place in the order. */
 interface Ranked {
   readonly pair: LocatorPair;
-  /** 0: nothing against it, 1 or 2: so many suspect locators, 3: the pair that failed. */
+  /** 0: nothing against it, 1 or 2: so many suspect locators or 2 for a dead one, 3: the pair that failed. */
   readonly suspects: number;
   /** Its share of a round-trip time in ms; Infinity when unknown. */
   readonly outMs: number;
@@ -165,8 +165,11 @@ class AdaptivePlan implements Plan {
 
 function rank(pair: LocatorPair, current: LocatorPair, book: PathBook, now: number): Ranked {
   const outMs = book.get(pair)?.outMs ?? NaN;
+  const isDead = [pair.local, pair.peer].some((address) => !Number.isNaN(book.deadSince(address, now)));
   const suspects = samePair(pair, current)
     ? 3
+    : isDead
+    ? 2
     : Number(book.isSuspect(pair.local, now)) + Number(book.isSuspect(pair.peer, now));
   const known = Number.isNaN(outMs) ? "delay unknown" : "fastest first";
   const reason = suspects === 3

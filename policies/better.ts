@@ -8,7 +8,7 @@ export const BACKGROUND: BackgroundProbing = { bitsPerSecond: 1_000, freshMs: 60
 
 /** A switch must save this much, one way, in ms … */
 const LEAST_GAIN_MS = 10;
-/** … and this share of the round-trip time. */
+/** … and this share of the round-trip time, and more than both delays usually deviate. */
 const LEAST_GAIN_SHARE = 0.15;
 
 /** The fastest of `pairs` if it is clearly faster than `current`; undefined when it is not, or when delays are unknown. */
@@ -22,8 +22,8 @@ export function clearlyFaster(
   const needed = Math.max(LEAST_GAIN_MS, LEAST_GAIN_SHARE * now.rttMs);
   let best: LocatorPair | undefined, bestMs = now.outMs - needed;
   for (const pair of pairs) {
-    const ms = book.get(pair)?.outMs ?? NaN;
-    if (ms <= bestMs) [best, bestMs] = [pair, ms];
+    const { outMs = NaN, rttVarianceMs = 0 } = book.get(pair) ?? {};
+    if (outMs <= bestMs && now.outMs - outMs > now.rttVarianceMs + rttVarianceMs) [best, bestMs] = [pair, outMs];
   }
   return best;
 }

@@ -18,6 +18,7 @@ export interface PathRecord {
    * hosts are not compared, so a constant may have moved from all of one kind to all of the other.
    */
   outMs: number;
+  /** See `outMs`. */
   inMs: number;
   /** Where `rttMs` is from. */
   source: DelaySource;

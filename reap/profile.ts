@@ -14,6 +14,16 @@ export interface Profile extends ProbeTiming {
   readonly keepaliveShare: number;
   /** Each probe interval is multiplied by a uniform factor in [1 - jitter, 1 + jitter]. */
   readonly jitter: number;
+  /** When silence is worth a question to the peer, long before the Send Timeout. Absent: only the Send Timer detects. */
+  readonly suspicion?: SuspicionTiming;
+}
+
+/** When a path is suspect: the peer is silent for longer than it usually is. */
+export interface SuspicionTiming {
+  /** Multiple of the longest usual silence. */
+  readonly patience: number;
+  /** Never sooner than this, ms. */
+  readonly leastMs: number;
 }
 
 /** RFC 5534 §7, to the letter. */
@@ -40,5 +50,17 @@ export const PAPER: Profile = {
   jitter: 0.2,
 };
 
+/**
+ * Adaptive detection: silence beyond what is usual makes the host ask on the current pair and on an alternate, and explore
+ * if neither is answered. The Send Timer stays as the last resort, at the least value that
+ * RFC 5534 §7 recommends, and is announced to the peer.
+ */
+export const FAST: Profile = {
+  ...RFC5534,
+  name: "fast",
+  sendTimeoutMs: 10_000,
+  suspicion: { patience: 1.25, leastMs: 30 },
+};
+
 /** The profiles by name. */
-export const PROFILES: Readonly<Record<string, Profile>> = { rfc5534: RFC5534, paper: PAPER };
+export const PROFILES: Readonly<Record<string, Profile>> = { rfc5534: RFC5534, paper: PAPER, fast: FAST };

@@ -1,9 +1,12 @@
 /** Adaptive suspicion: noticing that a peer is silent for longer than it usually is, well before the Send Timeout. */
 
-/** A path is suspect after so many times the usual time to an answer. */
-const PATIENCE = 4;
-/** Never sooner than this, in ms: above the delayed acknowledgements (200 ms) and the shortest retransmissions of TCP. */
-const LEAST_MS = 250;
+import type { SuspicionTiming } from "./profile.ts";
+
+/**
+ * Without a question to the peer: above the delayed acknowledgements (200 ms) and the shortest retransmissions of TCP, and
+ * four times the usual time to an answer.
+ */
+const CAUTIOUS: SuspicionTiming = { patience: 4, leastMs: 250 };
 /** At the latest after this share of the Send Timeout. Keepalives come after half of it at most (RFC 5534 §7). */
 const MOST_SHARE = 0.8;
 /** The memory of a slow answer fades to half in this time, in ms. */
@@ -12,8 +15,8 @@ const HALF_LIFE_MS = 30_000;
 /**
  * Learns how long the peer of one context takes to answer.
  *
- * Suspicion only makes the host keep copies of what it sends; it starts no probes and is no proof. So that silence is
- * not mistaken for failure,
+ * Suspicion is no proof: it makes the host keep copies of what it sends and, if the profile says so, ask the peer. So that
+ * silence is not mistaken for failure,
  * - the slowest answer of late counts, not the mean, and fades slowly;
  * - packets must have been sent all the while: the last packet of a transfer, which nobody answers, raises no suspicion;
  * - an answer by Keepalive says how long the peer lets one-way payload go unanswered, but nothing about a single packet.
@@ -21,6 +24,7 @@ const HALF_LIFE_MS = 30_000;
 export class Suspicion {
   #slowestMs = NaN;
   #learntAt = 0;
+  #wasWrong = false;
 
   /** The slowest answer of late in ms; NaN when the peer has answered nothing yet. */
   get usualMs(): number {
@@ -39,11 +43,22 @@ export class Suspicion {
     this.#learntAt = at;
   }
 
+  /** The peer is there although it was silent from `since` to `at`: such a silence is usual, from now on. */
+  refuted(since: number, at: number): void {
+    this.answered("payload", since, at, at);
+    this.#wasWrong = true;
+  }
+
+  /** Whether the peer was ever suspected although all was well. */
+  get wasWrong(): boolean {
+    return this.#wasWrong;
+  }
+
   /** How long payload may go unanswered before the path is suspect, in ms. */
-  suspectAfterMs(sendTimeoutMs: number): number {
+  suspectAfterMs(sendTimeoutMs: number, { leastMs, patience }: SuspicionTiming = CAUTIOUS): number {
     const most = MOST_SHARE * sendTimeoutMs;
     if (Number.isNaN(this.#slowestMs)) return most;
-    return Math.min(most, Math.max(LEAST_MS, PATIENCE * this.#slowestMs));
+    return Math.min(most, Math.max(leastMs, patience * this.#slowestMs));
   }
 
   /** Whether the path is suspect: payload was sent for too long without an answer. Arguments as in {@linkcode answered}. */

@@ -1,7 +1,7 @@
 /** One context: what RFC 5533 §6.1 wants to be kept for a ULID pair, and questions about it. */
 
 import type { Address } from "../wire/address.ts";
-import { type ContextTag, ReapState } from "../wire/message.ts";
+import { type ContextTag, ReapState, type Report } from "../wire/message.ts";
 import { type LocatorPair, samePair } from "../policies/policy.ts";
 import type { PathBook } from "../policies/path_book.ts";
 import type { PairSource, ReapMachine } from "../reap/machine.ts";
@@ -52,6 +52,18 @@ export interface Trial {
   deadline: number;
 }
 
+/** A question to a peer that is silent for longer than usual: does the current pair work, does an alternate? */
+export interface Check {
+  readonly at: number;
+  readonly since: number;
+  readonly current: Report;
+  readonly alternate: Report | undefined;
+  /** The peer has answered on the alternate: it is there, and its packets reach us. */
+  alternateAnswered: boolean;
+  /** The peer did not answer if nothing has come by then. */
+  deadline: number;
+}
+
 /** What exists only while the path of a context is in doubt. */
 export interface Doubt {
   /** Pairs on which the peer's tag was sent to in this exploration: an R1bis may come back on any of them. */
@@ -82,6 +94,9 @@ export class Context implements PairSource, Timed {
   update: OutstandingUpdate | undefined = undefined;
   trial: Trial | undefined = undefined;
   doubt: Doubt | undefined = undefined;
+  check: Check | undefined = undefined;
+  /** When the silence of the peer becomes suspect, monotonic ms; Infinity while it is not silent. */
+  suspectAt = Infinity;
   /** How long this peer usually takes to answer; undefined until it has answered. */
   suspicion: Suspicion | undefined = undefined;
   /** Keepalive Timeout that the peer announced, in seconds; 0 when it did not. */

@@ -279,6 +279,7 @@ export class Core implements ContextHost {
       context.exchange?.deadline ?? Infinity,
       context.update?.deadline ?? Infinity,
       context.trial?.deadline ?? Infinity,
+      context.check?.deadline ?? context.suspectAt,
     );
     if (context.isEstablished) {
       const reapAt = context.machine?.nextDeadline() ?? Infinity;

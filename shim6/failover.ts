@@ -11,7 +11,7 @@ import { Suspicion } from "../reap/suspicion.ts";
 import type { Activity } from "./api.ts";
 import { Background } from "./background.ts";
 import { ICMP_HINT_INTERVAL, QUIET_TIME, TRIAL_PROBES, TRIAL_TIMEOUT } from "./constants.ts";
-import type { Context } from "./context.ts";
+import type { Check, Context } from "./context.ts";
 import type { Core, Received } from "./core.ts";
 import { SharedFate } from "./shared_fate.ts";
 import { EngineError } from "./errors.ts";
@@ -62,6 +62,8 @@ export class Failover {
     context.suspicion = undefined;
     context.doubt = undefined;
     context.trial = undefined;
+    context.check = undefined;
+    context.suspectAt = Infinity;
     this.background.forget(context);
     this.sharedFate.forget(context);
     context.update = undefined;
@@ -127,6 +129,7 @@ export class Failover {
     const pair = { local: destination, peer: source };
     this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
     this.#readTrial(context, message.received, now);
+    this.#readCheck(context, message.received, now);
     this.background.handleReports(context, message.received, pair, now);
     // Background probes say InboundOk on any pair. While we explore it is the peer's choice, unless a later one comes.
     const isChoice = message.state === ReapState.Operational ||
@@ -166,7 +169,7 @@ export class Failover {
   #fail(context: Context, cause: FailureCause, now: number): void {
     if (!context.isEstablished || this.#isQuiet(context, now)) return;
     const machine = this.#machineOf(context);
-    if (cause === "shared-fate") machine.handleFailure(cause, now);
+    if (cause === "shared-fate" || cause === "suspicion") machine.handleFailure(cause, now);
     else {
       machine.handlePairsChanged(now, cause);
       const others = context.pairs().some((pair) => pair.local !== context.current.local);
@@ -207,6 +210,8 @@ export class Failover {
     const from = context.current, state = context.machine?.state ?? ReapState.Operational;
     context.quietUntil = now + QUIET_TIME;
     context.trial = undefined;
+    context.check = undefined;
+    context.suspectAt = Infinity;
     context.suspicion = undefined;
     context.current = context.ulid;
     context.machine = undefined;
@@ -256,6 +261,8 @@ export class Failover {
   /** Timers of REAP, the trial of a pair, and the end of a context that nobody uses. */
   handleTimeout(context: Context, now: number): void {
     if (context.trial !== undefined && now >= context.trial.deadline) this.#tryPair(context, now);
+    if (context.check === undefined && now >= context.suspectAt) this.#ask(context, now);
+    else if (context.check !== undefined && now >= context.check.deadline) this.#giveUpCheck(context, now);
     if (context.machine === undefined || this.#isQuiet(context, now)) return;
     if (context.machine.probeDue(now)) {
       const at = this.#core.budget.nextAt(now);
@@ -299,11 +306,131 @@ export class Failover {
     if (firstUnanswered === 0 || lastSent <= heard) since = 0;
     else if (since === 0 || since < heard) since = firstUnanswered > heard ? firstUnanswered : lastSent;
     table.setUnansweredSince(context.id, since);
+    this.#planSuspicion(context, since);
     if (since === 0 || context.doubt !== undefined || machine.state !== ReapState.Operational) return;
+    if (context.suspectAt < Infinity) return;
     const experience = context.suspicion ?? NO_EXPERIENCE;
     if (!experience.isSuspect(since, lastSent, this.#core.reap.profile.sendTimeoutMs)) return;
     context.doubt = { probed: [], explored: false };
     this.#core.event(context, { kind: "suspect", silentMs: now - since, usualMs: experience.usualMs }, now);
+  }
+
+  /** When the silence that began at `since` is to be asked about; never if the profile does not want it. */
+  #planSuspicion(context: Context, since: number): void {
+    const { suspicion: timing, sendTimeoutMs } = this.#core.reap.profile;
+    const { suspicion, machine } = context;
+    context.suspectAt = since === 0 || timing === undefined || suspicion === undefined ||
+        Number.isNaN(suspicion.usualMs) || machine?.state !== ReapState.Operational
+      ? Infinity
+      : since + suspicion.suspectAfterMs(sendTimeoutMs, timing);
+  }
+
+  /**
+   * Asks a silent peer on the current pair and on the best alternate. The probes say InboundOk, so that a peer to which all
+   * is well answers and stays in Operational (RFC 5534 §6.8). Payload goes on meanwhile, and copies are kept.
+   */
+  #ask(context: Context, now: number): void {
+    context.suspectAt = Infinity;
+    const since = this.#core.activity.unansweredSince(context.id);
+    const machine = this.#machineOf(context);
+    if (since === 0 || machine.state !== ReapState.Operational) return;
+    const { policy, profile, book, random } = this.#core.reap;
+    const { current } = context;
+    if (this.#isKnownDead(context, now)) return this.sharedFate.begin(context, "shared-fate", now);
+    const { budget } = this.#core;
+    if (budget.nextAt(now) > now) {
+      context.suspectAt = budget.nextAt(now);
+      return;
+    }
+    const others = context.pairs().filter((pair) => !samePair(pair, current));
+    const start = { pairs: others, current, cause: "suspicion", book, timing: profile, random, now } as const;
+    const alternate = others.length === 0 ? undefined : policy.plan(start).next(now).pair;
+    const check: Check = {
+      at: now,
+      since,
+      current: this.#question(current),
+      alternate: alternate && this.#question(alternate),
+      alternateAnswered: false,
+      deadline: now + this.#answerMs(current, now - since),
+    };
+    context.check = check;
+    for (let asked = 0; asked < (alternate === undefined ? 1 : 2); asked++) budget.probe(now);
+    context.doubt ??= { probed: [], explored: false };
+    this.#core.event(context, { kind: "suspect", silentMs: now - since, usualMs: context.suspicion!.usualMs }, now);
+    this.#sendProbe(context, current, ReapState.InboundOk, [check.current], [], "does the current pair work?", now);
+    if (alternate !== undefined) {
+      this.#sendProbe(context, alternate, ReapState.InboundOk, [check.alternate!], [], "does another pair work?", now);
+    }
+    this.#settle(context, now);
+  }
+
+  #question({ local, peer }: LocatorPair): Report {
+    return { source: local, destination: peer, nonce: this.#core.nonce(), data: 0 };
+  }
+
+  /** Whether other contexts have shown that a locator in use is dead: no question is needed. */
+  #isKnownDead({ current, incoming }: Context, now: number): boolean {
+    const addresses = [current.local, current.peer, incoming?.local, incoming?.peer];
+    return addresses.some((address) => address !== undefined && !Number.isNaN(this.#core.book.deadSince(address, now)));
+  }
+
+  /** How long to wait for an answer to a question, in ms. */
+  #answerMs(pair: LocatorPair, silentMs: number): number {
+    const record = this.#core.book.get(pair);
+    if (record === undefined || Number.isNaN(record.rttMs)) return UNKNOWN_ANSWER_TIME;
+    const { rttMs, rttVarianceMs } = record;
+    const isRepeated = rttVarianceMs !== rttMs / 2; // else there was one measurement, and the deviation is only a guess
+    const tail = isRepeated ? Math.min(rttMs + 4 * rttVarianceMs, 2 * rttMs) : 0;
+    // A sparse flow has fewer packets as evidence, and less to lose by waiting.
+    const sparse = Math.min(silentMs * SPARSE_SHARE, 3 * rttMs);
+    return Math.max(LEAST_ANSWER_TIME, ANSWER_PATIENCE * rttMs, tail, sparse);
+  }
+
+  #readCheck(context: Context, received: readonly Report[], now: number): void {
+    const { check } = context;
+    if (check === undefined) return;
+    const isReported = (asked: Report | undefined) =>
+      received.some((report) =>
+        report.nonce === asked?.nonce && report.source === asked.source && report.destination === asked.destination
+      );
+    const pairOf = ({ source, destination }: Report): LocatorPair => ({ local: source, peer: destination });
+    for (const asked of [check.current, check.alternate]) {
+      if (asked === undefined || !isReported(asked)) continue;
+      if (asked === check.alternate) check.alternateAnswered = true;
+      context.peer!.prove(asked.destination);
+      this.#core.book.probeAnswered(pairOf(asked), now - check.at, now);
+      const event = { kind: "probe-answered", pair: pairOf(asked), nonce: asked.nonce, rttMs: now - check.at } as const;
+      this.#core.event(context, event, now);
+    }
+    if (!isReported(check.current)) return; // what answers on the alternate only does not speak for the current pair
+    this.#endCheck(context, now);
+  }
+
+  /** The peer is only slow. Such a silence is usual, from now on. */
+  #endCheck(context: Context, now: number): void {
+    const { check } = context;
+    context.check = undefined;
+    if (context.doubt?.explored === false) context.doubt = undefined;
+    context.suspicion?.refuted(check!.since, now);
+  }
+
+  /** No answer on the current pair. Payload that came in meanwhile speaks for the peer's path, and for ours if it acknowledges. */
+  #giveUpCheck(context: Context, now: number): void {
+    const { at, since, alternate, alternateAnswered } = context.check!;
+    const machine = this.#machineOf(context);
+    if (this.#core.activity.lastReceived(context.id) > at) return this.#endCheck(context, now);
+    const { current } = context;
+    // The question may have been lost: never decide on one packet where packets are known to get lost.
+    if (alternate !== undefined && (alternateAnswered || now - since > SPARSE_SILENCE || context.suspicion!.wasWrong)) {
+      const again = this.#question(current);
+      const deadline = now + this.#answerMs(current, now - since);
+      context.check = { at: now, since, current: again, alternate: undefined, alternateAnswered, deadline };
+      this.#core.budget.probe(now);
+      this.#sendProbe(context, current, ReapState.InboundOk, [again], [], "does the current pair work, really?", now);
+      return this.#settle(context, now);
+    }
+    context.check = undefined;
+    if (machine.state === ReapState.Operational) this.sharedFate.begin(context, "suspicion", now);
   }
 
   /** Carries out what the machine wants; to be called after every call to it. */
@@ -452,6 +579,15 @@ export class Failover {
     this.#settle(context, now);
   }
 }
+
+/** How long to wait for an answer on a pair that was never measured, in ms. */
+const UNKNOWN_ANSWER_TIME = 100;
+/** A question is answered within this multiple of the round-trip time, or this many ms, or as RFC 6298 §2.3 has it. */
+const ANSWER_PATIENCE = 1.25, LEAST_ANSWER_TIME = 15;
+/** The wait for an answer is at least this share of the silence that led to the question, up to three round-trip times. */
+const SPARSE_SHARE = 1 / 8;
+/** After a silence of so many ms, which a few lost packets of a sparse flow can explain, a second question is asked. */
+const SPARSE_SILENCE = 200;
 
 /** Causes that may hit other contexts too, and that they are not told of anyway. */
 const SHARED: ReadonlySet<FailureCause> = new Set(["send-timer", "suspicion", "peer-probe", "icmp", "shared-fate"]);

@@ -49,3 +49,41 @@ Deno.test("a full book forgets the pair that was touched longest ago", () => {
   assertEquals(book.size, 2);
   assertEquals([book.get(pair)?.probesSent, book.get(other), book.get(third)?.probesSent], [2, undefined, 1]);
 });
+
+Deno.test("shares of round-trip times compare paths although the answers came back on different ones", () => {
+  const book = new PathBook();
+  book.roundTrip(pair, pair, 30, true); // 10 there, 20 back
+  book.roundTrip(other, pair, 60, false); // 40 there
+  book.roundTrip(other, other, 90, false); // 50 back
+  book.roundTrip(third, other, 55, false); // 5 there
+  const out = [pair, other, third].map((each) => book.get(each)!.outMs);
+  assertEquals([out[1] - out[0], out[2] - out[0]], [30, -5]);
+});
+
+Deno.test("a round-trip time over two unknown paths cannot be compared and is not used", () => {
+  const book = new PathBook();
+  book.roundTrip(pair, other, 30, false);
+  assert(Number.isNaN(book.get(pair)!.outMs));
+});
+
+Deno.test("a locator is suspect after a failure, dead after failures with two others, and clear when heard", () => {
+  const book = new PathBook();
+  book.failed(pair, 1_000);
+  assertEquals([book.isSuspect(pair.local, 1_001), book.deadSince(pair.local, 1_001)], [true, NaN]);
+  book.failed(other, 1_100); // the same local locator, another of the peer
+  assertEquals(book.deadSince(pair.local, 1_101), 1_000);
+  book.heard(third);
+  assertEquals([book.isSuspect(pair.local, 1_102), book.isSuspect(pair.peer, 1_102)], [false, true]);
+  assertEquals(book.isSuspect(pair.peer, 40_000), false);
+});
+
+Deno.test("a pair is tried at once, again when it may have changed, and ever later while it does not answer", () => {
+  const book = new PathBook();
+  assertEquals(book.trialDue(pair, 600_000), -Infinity);
+  book.tried(pair, 1_000);
+  assertEquals(book.trialDue(pair, 600_000), 11_000);
+  book.tried(pair, 11_000);
+  assertEquals(book.trialDue(pair, 600_000), 31_000);
+  book.probeAnswered(pair, 10, 11_010);
+  assertEquals(book.trialDue(pair, 600_000), 611_010);
+});
