@@ -38,6 +38,14 @@ export async function waitFor(what: string, timeoutMs: number, done: () => Promi
   }
 }
 
+const NEWLINE = 10;
+
+/** The events of one context in lines of an event log; a last line without its end is left out. */
+function parseEvents(text: string, ulid: LocatorPair): LoggedEvent[] {
+  return text.split("\n").slice(0, -1).map((line) => JSON.parse(line) as LoggedEvent)
+    .filter((event) => event.ulid !== undefined && samePair(event.ulid, ulid));
+}
+
 /** A running agent. */
 export class AgentProcess {
   readonly host: LabHost;
@@ -47,6 +55,8 @@ export class AgentProcess {
   readonly #logFile: string;
   readonly #logging: Promise<void>;
   #exit: Deno.CommandStatus | undefined;
+  /** Octets of the event log. */
+  #eventsRead = 0;
 
   private constructor(topology: Topology, host: LabHost, options: AgentOptions) {
     this.host = host;
@@ -113,9 +123,18 @@ export class AgentProcess {
   /** The events of the context between two ULIDs so far, oldest first. */
   events(ulid: LocatorPair): LoggedEvent[] {
     const text = Deno.readTextFileSync(this.#eventsFile);
-    const lines = text.split("\n").slice(0, -1);
-    return lines.map((line) => JSON.parse(line) as LoggedEvent)
-      .filter((event) => event.ulid !== undefined && samePair(event.ulid, ulid));
+    return parseEvents(text, ulid);
+  }
+
+  /** As {@linkcode events}, but only those that were logged since the last call. */
+  newEvents(ulid: LocatorPair): LoggedEvent[] {
+    using file = Deno.openSync(this.#eventsFile);
+    const octets = new Uint8Array(file.seekSync(0, Deno.SeekMode.End) - this.#eventsRead);
+    file.seekSync(this.#eventsRead, Deno.SeekMode.Start);
+    const length = file.readSync(octets) ?? 0;
+    const whole = octets.subarray(0, length).lastIndexOf(NEWLINE) + 1;
+    this.#eventsRead += whole;
+    return parseEvents(new TextDecoder().decode(octets.subarray(0, whole)), ulid);
   }
 
   /** Ends it as its user would. */

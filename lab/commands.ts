@@ -10,6 +10,8 @@ const HELP = `usage: shim6-agent lab COMMAND [options]
   up [--name N] [--providers AxB] [--advertised]    build the testbed and leave it standing
   down [--name N]                                   remove it, with the processes in it
   failover [options]                                break the path of a stream and measure what happens
+  exploration [options]                             break paths again and again: how long the agents explore
+  delays [options]                                  which paths they choose when the paths have different delays
   traffic PROGRAM [options]                         an ordinary program that sends or receives
 
 each has --help`;
@@ -32,6 +34,14 @@ export async function labCommand(args: string[]): Promise<number> {
     case "failover": {
       const { failoverCommand } = await import("./failover.ts");
       return await explained(() => failoverCommand(rest));
+    }
+    case "exploration": {
+      const { explorationCommand } = await import("./exploration.ts");
+      return await explained(() => explorationCommand(rest));
+    }
+    case "delays": {
+      const { delaysCommand } = await import("./exploration.ts");
+      return await explained(() => delaysCommand(rest));
     }
     case "traffic": {
       const { trafficCommand } = await import("./traffic.ts");

@@ -99,7 +99,7 @@ export async function simCommand(args: string[]): Promise<number> {
 }
 
 async function explorationCommand(args: string[]): Promise<number> {
-  const flags = new Flags("exploration", EXPLORATION_HELP, args, TWO_HOSTS.concat("broken"));
+  const flags = new Flags("sim exploration", EXPLORATION_HELP, args, TWO_HOSTS.concat("broken"));
   if (flags.helped) return 0;
   const common = flags.common();
   const locators = flags.locators("3x3", 1);
@@ -124,7 +124,7 @@ async function explorationCommand(args: string[]): Promise<number> {
 }
 
 function delaysCommand(args: string[]): number {
-  const flags = new Flags("delays", DELAYS_HELP, args, ["failures"]);
+  const flags = new Flags("sim delays", DELAYS_HELP, args, ["failures"]);
   if (flags.helped) return 0;
   const common = flags.common();
   const failures = flags.integer("failures", 500, 1);
@@ -134,7 +134,7 @@ function delaysCommand(args: string[]): number {
 }
 
 async function providerCommand(args: string[]): Promise<number> {
-  const flags = new Flags("provider", PROVIDER_HELP, args, TWO_HOSTS.concat("down"));
+  const flags = new Flags("sim provider", PROVIDER_HELP, args, TWO_HOSTS.concat("down"));
   if (flags.helped) return 0;
   const common = flags.common();
   const locators = flags.locators("2x2", 2);
@@ -157,7 +157,7 @@ async function providerCommand(args: string[]): Promise<number> {
 }
 
 function stormCommand(args: string[]): number {
-  const flags = new Flags("storm", STORM_HELP, args, ["contexts", "trials", "notice", "delay-ms"]);
+  const flags = new Flags("sim storm", STORM_HELP, args, ["contexts", "trials", "notice", "delay-ms"]);
   if (flags.helped) return 0;
   const common = flags.common();
   const contexts = flags.integer("contexts", 1_000, 1, 20_000);
@@ -177,18 +177,21 @@ function stormCommand(args: string[]): number {
   return 0;
 }
 
-/** JSON with what has no depth on one line. */
-function print(report: Record<string, unknown>): void {
+/** A result as JSON, with what has no depth on one line. */
+export function formatReport(report: Record<string, unknown>): string {
   const text = JSON.stringify(report, null, 2);
-  console.log(
-    text.replace(
-      /([[{])\s+([^[\]{}]+?)\s+([\]}])/g,
-      (_, open, content: string, close) => `${open} ${content.replace(/\s*\n\s*/g, " ")} ${close}`,
-    ),
+  return text.replace(
+    /([[{])\s+([^[\]{}]+?)\s+([\]}])/g,
+    (_, open, content: string, close) => `${open} ${content.replace(/\s*\n\s*/g, " ")} ${close}`,
   );
 }
 
-async function writeTimes(path: string | undefined, outcomes: readonly FailureOutcome[]): Promise<void> {
+function print(report: Record<string, unknown>): void {
+  console.log(formatReport(report));
+}
+
+/** Writes exploration times in seconds, a line each; nowhere without a path. Throws CommandError. */
+export async function writeTimes(path: string | undefined, outcomes: readonly FailureOutcome[]): Promise<void> {
   if (path === undefined) return;
   const lines = explorationTimes(outcomes).map((ms) => `${ms === Infinity ? "inf" : (ms / 1_000).toFixed(6)}\n`);
   try {
@@ -198,31 +201,32 @@ async function writeTimes(path: string | undefined, outcomes: readonly FailureOu
   }
 }
 
-/** The flags of one experiment. */
-class Flags {
+/** The flags of one experiment. Its methods throw UsageError. */
+export class Flags {
   /** Whether the help text was asked for, and given. */
   readonly helped: boolean;
   readonly #flags: Record<string, unknown>;
 
+  /** `command`: as on the command line, for its error message. `names`: of the flags beside the common ones. */
   constructor(command: string, help: string, args: string[], names: readonly string[]) {
     this.#flags = parseArgs(args, {
       string: ["policy", "profile", "seed", "pause-s", "reading", ...names],
       boolean: ["help"],
       unknown: (flag: string) => {
-        throw new UsageError(`unknown argument ${flag}; shim6-agent sim ${command} --help lists the options`);
+        throw new UsageError(`unknown argument ${flag}; shim6-agent ${command} --help lists the options`);
       },
     });
     this.helped = this.#flags.help === true;
     if (this.helped) console.log(help);
   }
 
-  /** What every experiment is told. */
-  common(): { policy: () => Policy; profile: Profile; seed: number; pauseMs: number } {
+  /** What every experiment is told. `pauseS` unless the user says otherwise. */
+  common(pauseS = 20): { policy: () => Policy; profile: Profile; seed: number; pauseMs: number } {
     return {
       policy: this.#policy(),
       profile: this.#profile(),
       seed: this.integer("seed", 1, 0, 0xffff_ffff),
-      pauseMs: this.integer("pause-s", 20, 0, 86_400) * 1_000,
+      pauseMs: this.integer("pause-s", pauseS, 0, 86_400) * 1_000,
     };
   }
 
@@ -237,6 +241,7 @@ class Flags {
     };
   }
 
+  /** A flag's value; undefined when absent. */
   text(name: string): string | undefined {
     const value = this.#flags[name];
     if (value === undefined) return undefined;
@@ -244,6 +249,7 @@ class Flags {
     return value;
   }
 
+  /** A whole number from `least` to `most`. */
   integer(name: string, otherwise: number, least: number, most = Number.MAX_SAFE_INTEGER): number {
     const text = this.text(name);
     if (text === undefined && otherwise <= most) return otherwise;
@@ -255,6 +261,7 @@ class Flags {
     return value;
   }
 
+  /** One of the choices, the first when absent. */
   oneOf<T extends string>(name: string, choices: readonly [T, ...T[]]): T {
     const text = this.text(name) ?? choices[0];
     const choice = choices.find((choice) => choice === text);
@@ -262,6 +269,7 @@ class Flags {
     return choice;
   }
 
+  /** Milliseconds from - to. */
   range(name: string, otherwise: readonly [number, number]): readonly [number, number] {
     const text = this.text(name);
     if (text === undefined) return otherwise;
@@ -271,6 +279,7 @@ class Flags {
     return [low, high];
   }
 
+  /** Counts of locators, as in 3x3. */
   locators(otherwise: string, least: number): readonly [number, number] {
     const text = this.text("locators") ?? otherwise;
     const match = /^([1-9])x([1-9])$/.exec(text);
