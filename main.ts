@@ -17,8 +17,9 @@ usage: shim6-agent [run] [options]       run the agent (see run --help)
   switch CONTEXT LOCAL PEER              move a context to another locator pair
   policy NAME                            change the policy of a running agent
   doctor [PEER…]                         what would keep a failover from working, and its repair
-  lab up|down|failover                   a testbed of network namespaces on this machine
+  lab up|down|failover|exploration|…     a testbed of network namespaces on this machine
   sim exploration|delays|provider|storm  experiments in virtual time, with the agent's engine
+  compare --out DIR                      policies side by side: JSON, figures, one HTML page
 
 every listing takes --json; --version prints the version`;
 
@@ -51,6 +52,10 @@ async function main(args: string[]): Promise<number> {
   if (first === "sim") {
     const { simCommand } = await import("./sim/commands.ts");
     return await simCommand(rest);
+  }
+  if (first === "compare") {
+    const { compareCommand } = await import("./report/compare.ts");
+    return await compareCommand(rest);
   }
   const { CONSOLE_COMMANDS, consoleCommand } = await import("./control/commands.ts");
   if (Object.hasOwn(CONSOLE_COMMANDS, first)) return await consoleCommand(first, rest);
