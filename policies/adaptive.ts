@@ -3,6 +3,7 @@
 import { BACKGROUND, clearlyFaster } from "./better.ts";
 import type { PathBook } from "./path_book.ts";
 import {
+  type BackgroundProbing,
   type ExplorationStart,
   type LocatorPair,
   type Plan,
@@ -47,7 +48,7 @@ const SLOWER = 4;
 export class AdaptivePolicy implements Policy {
   readonly name: string;
   readonly summary: string;
-  readonly background = BACKGROUND;
+  readonly background: BackgroundProbing = BACKGROUND;
   readonly #first: number;
 
   /** `first`: so many probes leave at once, 1 to {@linkcode MAX_FIRST}. Throws `RangeError` otherwise. */

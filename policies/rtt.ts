@@ -26,7 +26,7 @@ const PATIENCE = 1.3;
 export class RttPolicy implements Policy {
   readonly name = "rtt";
   readonly summary = "ordered by measured delay, which background probes keep fresh";
-  readonly background = BACKGROUND;
+  readonly background: BackgroundProbing = BACKGROUND;
 
   plan(start: ExplorationStart): Plan {
     const { pairs, current, book, timing } = start;
