@@ -5,6 +5,7 @@ import { DisjointPolicy } from "./disjoint.ts";
 import { CyclingPlan, type Gaps } from "./pacing.ts";
 import type { PathBook } from "./path_book.ts";
 import {
+  type BackgroundProbing,
   type ExplorationStart,
   type LocatorPair,
   type Plan,
