@@ -54,12 +54,24 @@ async function main(args: string[]): Promise<number> {
     return await simCommand(rest);
   }
   if (first === "compare") {
-    const { compareCommand } = await import("./report/compare.ts");
-    return await compareCommand(rest);
+    return await (await loadCompare())(rest);
   }
   const { CONSOLE_COMMANDS, consoleCommand } = await import("./control/commands.ts");
   if (Object.hasOwn(CONSOLE_COMMANDS, first)) return await consoleCommand(first, rest);
   throw new UsageError(`unknown command ${first}; shim6-agent --help lists the commands`);
+}
+
+/** The figures need more code than the whole agent, so the executable is built without: the name is hidden from bundlers. */
+async function loadCompare(): Promise<(args: string[]) => Promise<number>> {
+  const path = "./report/compare.ts";
+  try {
+    return (await import(path) as typeof import("./report/compare.ts")).compareCommand;
+  } catch (error) {
+    if (error instanceof TypeError) {
+      throw new CommandError("this executable is built without the figures; run deno task compare in the sources");
+    }
+    throw error;
+  }
 }
 
 if ("WorkerGlobalScope" in globalThis && self.name === "datapath") {

@@ -24,6 +24,8 @@ export interface SuspicionTiming {
   readonly patience: number;
   /** Never sooner than this, ms. */
   readonly leastMs: number;
+  /** At the latest so long after the usual time, in ms; no bound when absent. */
+  readonly mostExtraMs?: number;
 }
 
 /** RFC 5534 §7, to the letter. */

@@ -4,9 +4,10 @@ import type { SuspicionTiming } from "./profile.ts";
 
 /**
  * Without a question to the peer: above the delayed acknowledgements (200 ms) and the shortest retransmissions of TCP, and
- * four times the usual time to an answer.
+ * four times the usual time to an answer. On long paths sooner: TCP's first retransmission comes some 200 ms after that
+ * time, the next one as late again as the path is long, and what is to be released must have been held before.
  */
-const CAUTIOUS: SuspicionTiming = { patience: 4, leastMs: 250 };
+const CAUTIOUS: SuspicionTiming = { patience: 4, leastMs: 250, mostExtraMs: 150 };
 /** At the latest after this share of the Send Timeout. Keepalives come after half of it at most (RFC 5534 §7). */
 const MOST_SHARE = 0.8;
 /** The memory of a slow answer fades to half in this time, in ms. */
@@ -55,10 +56,11 @@ export class Suspicion {
   }
 
   /** How long payload may go unanswered before the path is suspect, in ms. */
-  suspectAfterMs(sendTimeoutMs: number, { leastMs, patience }: SuspicionTiming = CAUTIOUS): number {
-    const most = MOST_SHARE * sendTimeoutMs;
-    if (Number.isNaN(this.#slowestMs)) return most;
-    return Math.min(most, Math.max(leastMs, patience * this.#slowestMs));
+  suspectAfterMs(sendTimeoutMs: number, timing: SuspicionTiming = CAUTIOUS): number {
+    const { leastMs, patience, mostExtraMs = Infinity } = timing;
+    const most = MOST_SHARE * sendTimeoutMs, usual = this.#slowestMs;
+    if (Number.isNaN(usual)) return most;
+    return Math.min(most, Math.max(leastMs, Math.min(patience * usual, usual + mostExtraMs)));
   }
 
   /** Whether the path is suspect: payload was sent for too long without an answer. Arguments as in {@linkcode answered}. */

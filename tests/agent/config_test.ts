@@ -54,7 +54,7 @@ Deno.test("a configuration file sets every kind of value", () => {
 Deno.test("a wrong value names the file, the key and what was expected", () => {
   assertEquals(
     complaint(() => check(`profile = "slow"`)),
-    'config.toml: profile: expected one of rfc5534, paper, got "slow"',
+    'config.toml: profile: expected one of rfc5534, paper, fast, got "slow"',
   );
   assertStringIncludes(complaint(() => check(`locators = ["fe80::g"]`)), "config.toml: locators: not an IPv6 address");
   assertStringIncludes(complaint(() => check(`[timers]\nsend_timeout_ms = 10`)), "a number from 1000 to 100000");

@@ -7,11 +7,16 @@ Deno.test("a peer that has answered nothing yet is suspect only shortly before t
   assertEquals(new Suspicion().suspectAfterMs(SEND_TIMEOUT), 12_000);
 });
 
-Deno.test("a path is suspect after four times the usual time to an answer", () => {
-  const suspicion = new Suspicion();
-  suspicion.answered("payload", 1000, 1000, 1200);
-  assertEquals(suspicion.usualMs, 200);
-  assertEquals(suspicion.suspectAfterMs(SEND_TIMEOUT), 800);
+Deno.test("a path is suspect after four times the usual time to an answer, on a long path 150 ms after that time", () => {
+  for (const [usual, suspect] of [[70, 250], [100, 250], [110, 260], [200, 350], [500, 650]]) {
+    const suspicion = new Suspicion();
+    suspicion.answered("payload", 1000, 1000, 1000 + usual);
+    assertEquals(suspicion.usualMs, usual);
+    assertEquals(suspicion.suspectAfterMs(SEND_TIMEOUT), suspect);
+  }
+  const patient = new Suspicion();
+  patient.answered("payload", 1000, 1000, 1200);
+  assertEquals(patient.suspectAfterMs(SEND_TIMEOUT, { patience: 4, leastMs: 250 }), 800);
 });
 
 Deno.test("never sooner than 250 ms, never later than 0.8 of the Send Timeout", () => {
@@ -19,6 +24,8 @@ Deno.test("never sooner than 250 ms, never later than 0.8 of the Send Timeout", 
   suspicion.answered("payload", 0, 0, 1);
   assertEquals(suspicion.suspectAfterMs(SEND_TIMEOUT), 250);
   suspicion.answered("payload", 10, 10, 5010);
+  assertEquals(suspicion.suspectAfterMs(SEND_TIMEOUT), 5_150);
+  suspicion.answered("payload", 6000, 6000, 20_000);
   assertEquals(suspicion.suspectAfterMs(SEND_TIMEOUT), 12_000);
   assertEquals(suspicion.suspectAfterMs(3000), 2400);
 });
