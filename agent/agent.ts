@@ -52,8 +52,11 @@ import { log } from "./logging.ts";
 import { PcapWriter } from "./pcap.ts";
 import { VERSION } from "./version.ts";
 
-/** How often payload activity is read while there is some, and while there is none. */
-const ACTIVE_TICK_MS = 50, IDLE_TICK_MS = 250;
+/**
+ * How often payload activity is read: while there is some, the same for a profile that decides on it within tens of
+ * milliseconds, and while there is none. What is due at a certain time is read at that time as well.
+ */
+const ACTIVE_TICK_MS = 100, FAST_TICK_MS = 10, IDLE_TICK_MS = 250;
 /** After so long without any payload the slow tick is enough. */
 const IDLE_AFTER_MS = 2_000;
 /** How often flows without a context are looked at: half of the shortest time anyone sets for establishment. */
@@ -404,7 +407,8 @@ export class Agent implements ControlTarget {
       this.#nextLease = now + LEASE_MS;
       this.#datapath.renewLeases();
     }
-    this.#nextTick = now + (now - this.#lastPayload < IDLE_AFTER_MS ? ACTIVE_TICK_MS : IDLE_TICK_MS);
+    const active = this.#config.profile.suspicion === undefined ? ACTIVE_TICK_MS : FAST_TICK_MS;
+    this.#nextTick = now + (now - this.#lastPayload < IDLE_AFTER_MS ? active : IDLE_TICK_MS);
   }
 
   #perform(effect: Effect): void {
