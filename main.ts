@@ -65,7 +65,8 @@ async function main(args: string[]): Promise<number> {
 async function loadCompare(): Promise<(args: string[]) => Promise<number>> {
   const path = "./report/compare.ts";
   try {
-    return (await import(path) as typeof import("./report/compare.ts")).compareCommand;
+    const { compareCommand }: { compareCommand: (args: string[]) => Promise<number> } = await import(path);
+    return compareCommand;
   } catch (error) {
     if (error instanceof TypeError) {
       throw new CommandError("this executable is built without the figures; run deno task compare in the sources");
