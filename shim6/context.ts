@@ -96,7 +96,7 @@ export class Context implements PairSource, Timed {
   doubt: Doubt | undefined = undefined;
   check: Check | undefined = undefined;
   /** When the silence of the peer becomes suspect, monotonic ms; Infinity while it is not silent. */
-  suspectAt = Infinity;
+  suspectAt: number = Infinity;
   /** How long this peer usually takes to answer; undefined until it has answered. */
   suspicion: Suspicion | undefined = undefined;
   /** Keepalive Timeout that the peer announced, in seconds; 0 when it did not. */
