@@ -8,6 +8,7 @@
  */
 
 import { type Address, formatAddress, parseAddress } from "../wire/address.ts";
+import { attachClassicFilter, ClassicOpcode } from "./classic_filter.ts";
 import { check, Errno, errno } from "./errno.ts";
 import { closeFd } from "./fd.ts";
 import { libc } from "./libc.ts";
@@ -19,7 +20,7 @@ const IPPROTO_ICMPV6 = 58;
 const IPPROTO_SHIM6 = 140;
 const IPPROTO_RAW = 255;
 const SOL_SOCKET = 1;
-const SO_SNDBUF = 7, SO_RCVBUF = 8, SO_BINDTODEVICE = 25, SO_ATTACH_FILTER = 26;
+const SO_SNDBUF = 7, SO_RCVBUF = 8, SO_BINDTODEVICE = 25;
 const SO_SNDBUFFORCE = 32, SO_RCVBUFFORCE = 33;
 const SOL_IPV6 = 41;
 const IPV6_FLOWINFO = 11, IPV6_MTU_DISCOVER = 23, IPV6_RECVERR = 25, IPV6_RECVPKTINFO = 49, IPV6_PKTINFO = 50;
@@ -53,30 +54,13 @@ function setBuffer(fd: number, forced: number, ordinary: number, bytes: number):
   }
 }
 
-/** Attaches a classic BPF program, given as code, jump if true, jump if false, constant. */
-function attachFilter(fd: number, instructions: readonly (readonly [number, number, number, number])[]): void {
-  const code = stableBytes(8 * instructions.length);
-  const view = new DataView(code.buffer);
-  instructions.forEach(([op, jumpTrue, jumpFalse, k], i) => {
-    view.setUint16(8 * i, op, true);
-    view.setUint8(8 * i + 2, jumpTrue);
-    view.setUint8(8 * i + 3, jumpFalse);
-    view.setUint32(8 * i + 4, k, true);
-  });
-  const program = stableBytes(16);
-  const words = new Uint32Array(program.buffer, 0, 4);
-  words[0] = instructions.length;
-  putAddress(words, 2, addressOf(code));
-  check(libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, 16), "SO_ATTACH_FILTER");
-}
-
-const LOAD_OCTET = 0x30, JUMP_IF_EQUAL = 0x15, JUMP_IF_SET = 0x45, RETURN = 0x06;
+const { LOAD_OCTET, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN } = ClassicOpcode;
 const ACCEPT = 0xffffffff, DROP = 0;
 const P_OCTET = 2, P_BIT = 0x80;
 
 /** Passes the packets whose P bit (RFC 5533 §5.1) is `p`. The filter sees a packet from the Shim6 header on. */
 function filterByPBit(fd: number, p: 0 | 1): void {
-  attachFilter(fd, [
+  attachClassicFilter(fd, [
     [LOAD_OCTET, 0, 0, P_OCTET],
     [JUMP_IF_SET, 0, 1, P_BIT],
     [RETURN, 0, 0, p === 1 ? ACCEPT : DROP],
@@ -131,7 +115,7 @@ const ICMP6_ECHO_REPLY = 129;
  */
 export function openEchoReplySocket(): number {
   return openRaw(IPPROTO_ICMPV6, (fd) => {
-    attachFilter(fd, [
+    attachClassicFilter(fd, [
       [LOAD_OCTET, 0, 0, 0],
       [JUMP_IF_EQUAL, 0, 1, ICMP6_ECHO_REPLY],
       [RETURN, 0, 0, ACCEPT],
@@ -360,7 +344,7 @@ export class Sender {
  */
 export function openSender(locator: Address, interfaceName: string | undefined): Sender {
   const fd = openRaw(IPPROTO_RAW, (fd) => {
-    attachFilter(fd, [[RETURN, 0, 0, DROP]]); // a raw socket also receives; this one never reads
+    attachClassicFilter(fd, [[RETURN, 0, 0, DROP]]); // a raw socket also receives; this one never reads
     setInt(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE, "IPV6_MTU_DISCOVER");
     // The locator may come back while the agent holds on to it, e.g. after the link went down and up.
     setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1, "IPV6_FREEBIND");
