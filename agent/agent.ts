@@ -143,9 +143,11 @@ export class Agent implements ControlTarget {
     this.#policy = config.policy;
     const undo: (() => void)[] = [];
     try {
-      this.#events = new EventLog(this.#openOutput("events", config.events));
+      this.#events = openOutput("--events", config.events, (path) => new EventLog(path));
       undo.push(() => this.#events.close());
-      this.#pcap = config.pcap === undefined ? undefined : new PcapWriter(this.#openOutput("pcap", config.pcap)!);
+      this.#pcap = config.pcap === undefined
+        ? undefined
+        : openOutput("--pcap", config.pcap, (path) => new PcapWriter(path!));
       undo.push(() => this.#pcap?.close());
       this.#checkNames();
       this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
@@ -202,16 +204,6 @@ export class Agent implements ControlTarget {
     for (const address of this.#config.locators) {
       if (!addresses.includes(address)) throw new UsageError(`locator ${address} is not an address of this host`);
     }
-  }
-
-  #openOutput(key: "events" | "pcap", path: string | undefined): string | undefined {
-    if (path === undefined) return undefined;
-    try {
-      Deno.openSync(path, { append: true, create: true, mode: 0o600 }).close();
-    } catch (error) {
-      throw new UsageError(`--${key}: cannot write ${path}: ${(error as Error).message}`);
-    }
-    return path;
   }
 
   #warnings(): string[] {
@@ -692,4 +684,13 @@ async function loadIdentity(path: string | undefined): Promise<LocatorProver | u
   if (path === undefined) return undefined;
   const { loadIdentityFile, localIdentity } = await import("./identity.ts");
   return localIdentity(loadIdentityFile(path));
+}
+
+/** Opens what the agent writes; a file that cannot be opened is told by the option that named it. */
+function openOutput<T>(option: string, path: string | undefined, open: (path: string | undefined) => T): T {
+  try {
+    return open(path);
+  } catch (error) {
+    throw new UsageError(`${option}: cannot write ${path}: ${(error as Error).message}`);
+  }
 }

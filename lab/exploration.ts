@@ -16,10 +16,11 @@ import { HostWatch } from "../sim/experiments/host_watch.ts";
 import { COUNTED, explorationTimes, recoveryReport } from "../sim/experiments/trials.ts";
 import { SeededRandom } from "../sim/random.ts";
 import { AgentProcess, LabTimeout, waitFor } from "./agent_process.ts";
-import { mustUndo, withCleanEnd } from "./clean_end.ts";
+import { withCleanEnd } from "./clean_end.ts";
 import { Emulator } from "./emulator.ts";
+import { onTestbed } from "./experiment.ts";
 import { type Executable, thisProgram } from "./self.ts";
-import { type LabHost, type LabNode, Topology } from "./topology.ts";
+import type { LabHost, LabNode, Topology } from "./topology.ts";
 import { TrafficProcess } from "./traffic_process.ts";
 
 /** Failures in the testbed. */
@@ -55,20 +56,12 @@ const PORT = 5002;
 const SITE = "2001:db8::/32";
 
 /** Runs the failures. Whatever happens, nothing is left of the testbed. */
-export async function runLabTrials(options: LabTrialOptions): Promise<FailureOutcome[]> {
-  const directory = await Deno.makeTempDir({ prefix: "shim6-lab-" });
-  const removeDirectory = mustUndo(() => Deno.remove(directory, { recursive: true }));
-  try {
-    const topology = Topology.create({ name: options.name, providers: options.locators });
-    const removeTopology = mustUndo(() => topology.destroy());
-    try {
-      return await new LabTrials(topology, directory, options).run();
-    } finally {
-      await removeTopology();
-    }
-  } finally {
-    await removeDirectory();
-  }
+export function runLabTrials(options: LabTrialOptions): Promise<FailureOutcome[]> {
+  return onTestbed(
+    { name: options.name, providers: options.locators },
+    undefined,
+    (topology, directory) => new LabTrials(topology, directory, options).run(),
+  );
 }
 
 /** One host of the experiment. */

@@ -12,12 +12,13 @@ import { CommandError, UsageError } from "../agent/errors.ts";
 import type { ContextReport } from "../control/protocol.ts";
 import type { LocatorPair } from "../policies/policy.ts";
 import { AgentProcess, LabTimeout, waitFor } from "./agent_process.ts";
-import { mustUndo, withCleanEnd } from "./clean_end.ts";
+import { withCleanEnd } from "./clean_end.ts";
 import { Emulator } from "./emulator.ts";
+import { onTestbed } from "./experiment.ts";
 import { longestSilence, type ReceptionReport } from "./reception.ts";
 import { type Executable, thisProgram } from "./self.ts";
 import { type HostStory, hostStory, type SilenceParts, splitSilence } from "./silence.ts";
-import { type LabHost, type LabNode, Topology } from "./topology.ts";
+import type { LabHost, LabNode, Topology } from "./topology.ts";
 import type { TcpReceived, TcpSent, TrafficResult, UdpExchanged } from "./traffic.ts";
 import { TrafficProcess } from "./traffic_process.ts";
 
@@ -137,25 +138,12 @@ const PROGRESS_MS = 50;
 const SITE = "2001:db8::/32";
 
 /** Runs the experiment once. Whatever happens, nothing is left of the testbed. */
-export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
-  let directory = options.logs;
-  let removeDirectory = () => Promise.resolve();
-  if (directory === undefined) {
-    const temporary = await Deno.makeTempDir({ prefix: "shim6-lab-" });
-    removeDirectory = mustUndo(() => Deno.remove(temporary, { recursive: true }));
-    directory = temporary;
-  } else await Deno.mkdir(directory, { recursive: true });
-  try {
-    const topology = Topology.create({ name: options.name });
-    const removeTopology = mustUndo(() => topology.destroy());
-    try {
-      return await new FailoverRun(topology, directory, options).run();
-    } finally {
-      await removeTopology();
-    }
-  } finally {
-    await removeDirectory();
-  }
+export function runFailover(options: FailoverOptions): Promise<FailoverResult> {
+  return onTestbed(
+    { name: options.name },
+    options.logs,
+    (topology, directory) => new FailoverRun(topology, directory, options).run(),
+  );
 }
 
 class FailoverRun {
