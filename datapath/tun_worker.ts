@@ -17,7 +17,7 @@
  *  2. Its context is found by the tag alone (RFC 5533 §12.2). Without one the main thread is told.
  *  3. The IPv6 header is restored in place before the payload: ULIDs, and traffic class, flow label and hop limit as
  *     they came in.
- *  4. Segments of a TCP flow are joined again (`Coalescer`).
+ *  4. Segments of a TCP flow, and datagrams of a UDP flow, are joined (`Coalescer`).
  *  5. It is written to the TUN device, and the kernel delivers it.
  */
 
@@ -309,9 +309,11 @@ class PacketLoop implements OutboundEvents, PacketSink {
     this.#writer.append(offset, length);
   }
 
-  write(): void {
+  write(): boolean {
+    const taken = this.#writer.write() === 0;
     // EINVAL: the peer sent what no kernel takes. EIO: somebody set the device down.
-    if (this.#writer.write() !== 0) this.#counters[Counter["dropped-device"]]++;
+    if (!taken) this.#counters[Counter["dropped-device"]]++;
+    return taken;
   }
 
   tooBig(start: number, end: number, mtu: number): void {

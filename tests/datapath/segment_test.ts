@@ -31,15 +31,21 @@ function segment(packet: Uint8Array, protocol: number, size: number): Uint8Array
 }
 
 /** What the coalescer writes for these packets, without the vnet header, which is returned too. */
-function coalesce(packets: readonly Uint8Array[], owner: (i: number) => number = () => 1) {
+function coalesce(
+  packets: readonly Uint8Array[],
+  owner: (i: number) => number = () => 1,
+  takes: (vnet: Uint8Array) => boolean = () => true,
+) {
   const written: { vnet: Uint8Array; packet: Uint8Array }[] = [];
   let parts: Uint8Array[] = [];
   const sink: PacketSink = {
     append: (offset, length) => parts.push(memory.bytes.slice(offset, offset + length)),
     write() {
       const all = Uint8Array.from(parts.flatMap((part) => [...part]));
-      written.push({ vnet: all.slice(0, 10), packet: all.slice(10) });
       parts = [];
+      const taken = takes(all);
+      if (taken) written.push({ vnet: all.slice(0, 10), packet: all.slice(10) });
+      return taken;
     },
   };
   const coalescer = new Coalescer(memory, sink);
@@ -205,6 +211,48 @@ Deno.test("a packet with a wrong checksum is neither joined nor repaired", () =>
     assertEquals([...alone.vnet], Array(10).fill(0));
     assertEquals(written.reduce((sum, { packet }) => sum + packet.length - 60, 0), 400);
   }
+});
+
+Deno.test("datagrams of one length are joined, and a shorter one ends the super-packet", () => {
+  const datagrams = [100, 100, 100, 70, 100, 100, 120].map((length, i) => udp(pattern(length, i)));
+  const written = coalesce(datagrams);
+  assertEquals(written.map(({ packet }) => packet.length - 48), [370, 200, 120]);
+  assertEquals([...written[0].vnet], [1, 5, 48, 0, 100, 0, 40, 0, 6, 0]); // checksum to be completed, UDP segments of 100
+  const joined = written[0].packet, view = new DataView(joined.buffer);
+  assertEquals([view.getUint16(4), view.getUint16(44)], [378, 378]);
+  assertEquals(view.getUint16(46) % 0xffff, pseudoHeaderSum(joined, 8, 378, 17) % 0xffff);
+  assertEquals(segment(joined, Protocol.UDP, 100), datagrams.slice(0, 4));
+  assertEquals(written[2].packet, datagrams[6]);
+});
+
+Deno.test("the kernel gets at most 64 datagrams in one", () => {
+  const written = coalesce(Array.from({ length: 130 }, (_, i) => udp(pattern(64, i))));
+  assertEquals(written.map(({ packet }) => (packet.length - 48) / 64), [64, 64, 2]);
+});
+
+Deno.test("datagrams that are empty, unsummed, damaged or of another length than they say are written as they are", () => {
+  const odd = [udp(new Uint8Array(0)), udp(pattern(100)), udp(pattern(100)), udp(pattern(100))];
+  odd[1].fill(0, 46, 48);
+  odd[2][90] ^= 1;
+  odd[3][45]--;
+  for (const one of odd) {
+    const packets = [udp(pattern(100, 1)), udp(pattern(100, 2)), one, udp(pattern(100, 3)), udp(pattern(100, 4))];
+    const written = coalesce(packets);
+    assertEquals(written.map(({ packet }) => packet.length - 48), [200, one.length - 48, 200]);
+    assertEquals(written[1].packet, one);
+  }
+});
+
+Deno.test("where the kernel refuses joined datagrams each is written by itself, then and later", () => {
+  const datagrams = Array.from({ length: 130 }, (_, i) => udp(pattern(64, i)));
+  let refused = 0;
+  const written = coalesce(datagrams, undefined, (vnet) => {
+    const joined = vnet[1] !== 0;
+    if (joined) refused++;
+    return !joined;
+  });
+  assertEquals(written.map(({ packet }) => packet), datagrams);
+  assertEquals(refused, 1);
 });
 
 Deno.test("other protocols and broken TCP headers pass unchanged", () => {
