@@ -11,14 +11,19 @@ export const LARGEST_PACKET = 65575;
 /** The packet begins at a multiple of 16; the vnet header ends where it begins. */
 const LEAD = 16;
 
-/** Reads packets into slots, one a system call: a TUN device offers no more. */
+const IOVEC_LENGTH = 16, IOVEC_WORDS = 4;
+
+/**
+ * Reads packets into slots, one a system call: a TUN device offers no more. By readv(2), since the length that read(2)
+ * takes has 64 bits, and Deno calls what takes such a number 0.4 µs more slowly.
+ */
 export class TunReader {
   /** How many slots there are. */
   readonly slots: number;
   readonly #fd: number;
   readonly #first: number;
   readonly #stride: number;
-  readonly #views: Uint8Array<ArrayBuffer>[];
+  readonly #iovecs: Uint8Array<ArrayBuffer>[];
 
   /** Sets memory aside for `slots` packets. */
   constructor(fd: number, memory: PacketMemory, slots: number) {
@@ -27,9 +32,12 @@ export class TunReader {
     // An odd number of cache lines, so that the beginnings of slots do not share cache sets.
     this.#stride = ((LEAD + LARGEST_PACKET + 127) & ~127) + 64;
     this.#first = memory.reserve(slots * this.#stride, 64);
-    this.#views = Array.from({ length: slots }, (_, i) => {
-      const start = this.start(i) - VNET_HEADER_LENGTH;
-      return memory.bytes.subarray(start, start + VNET_HEADER_LENGTH + LARGEST_PACKET);
+    const iovecs = memory.reserve(slots * IOVEC_LENGTH, 64);
+    this.#iovecs = Array.from({ length: slots }, (_, i) => {
+      const iovec = iovecs + i * IOVEC_LENGTH;
+      putAddress(memory.words, iovec >> 2, memory.address + this.start(i) - VNET_HEADER_LENGTH);
+      memory.words[(iovec >> 2) + 2] = VNET_HEADER_LENGTH + LARGEST_PACKET;
+      return memory.bytes.subarray(iovec, iovec + IOVEC_LENGTH);
     });
   }
 
@@ -40,14 +48,12 @@ export class TunReader {
 
   /** Reads a packet. Returns its length, 0 when there is none, or a negative errno when the device fails. */
   read(slot: number): number {
-    const length = libc().read(this.#fd, this.#views[slot], VNET_HEADER_LENGTH + LARGEST_PACKET);
+    const length = libc().readv(this.#fd, this.#iovecs[slot], 1);
     if (length >= 0) return Math.max(0, length - VNET_HEADER_LENGTH);
     const code = errno();
     return code === Errno.EAGAIN || code === Errno.EINTR ? 0 : -code;
   }
 }
-
-const IOVEC_LENGTH = 16, IOVEC_WORDS = 4;
 
 /** Writes packets, each gathered from several parts. */
 export class TunWriter {
