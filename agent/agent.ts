@@ -213,7 +213,8 @@ export class Agent implements ControlTarget {
     }
     if (this.#datapath.accountingReason !== undefined) {
       warnings.push(`payload is counted by a packet tap, which costs more: ${this.#datapath.accountingReason}`);
-    } else if (this.#config.identity === undefined) {
+    }
+    if (this.#config.identity === undefined) {
       warnings.push("no --identity: peers cannot verify this host's locators and will keep to the ULID pair");
     }
     const usable = this.#locators.filter((locator) => locator.usable).length;

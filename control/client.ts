@@ -26,14 +26,22 @@ export async function ask<T>(path: string, request: Request): Promise<T> {
   try {
     await send(connection, request);
     const text = await new Response(connection.readable).text();
+    if (text === "") throw gone(path);
     const reply = JSON.parse(text) as Reply;
     if (reply.ok) return reply.result as T;
     throw reply.usage ? new UsageError(reply.error) : new CommandError(reply.error);
+  } catch (error) {
+    if (error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe) throw gone(path);
+    throw error;
   } finally {
     try {
       connection.close();
     } catch { /* reading to the end closed it */ }
   }
+}
+
+function gone(path: string): CommandError {
+  return new CommandError(`the agent on ${path} went away before it answered`);
 }
 
 /** The agent's events from now on, until the agent stops or the caller leaves the loop. */

@@ -65,7 +65,7 @@ const USER_HZ = 100;
 // linux/if_link.h, linux/if.h, linux/veth.h
 const IFLA_ADDRESS = 1, IFLA_IFNAME = 3, IFLA_MTU = 4, IFLA_LINK = 5, IFLA_LINKINFO = 18, IFLA_AF_SPEC = 26;
 const IFLA_NET_NS_FD = 28, IFLA_EXT_MASK = 29, IFLA_GSO_MAX_SEGS = 40, IFLA_GSO_MAX_SIZE = 41;
-const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1, IFLA_INET6_ADDR_GEN_MODE = 8;
+const IFLA_INFO_KIND = 1, IFLA_INFO_DATA = 2, VETH_INFO_PEER = 1, IFLA_INET6_TOKEN = 7, IFLA_INET6_ADDR_GEN_MODE = 8;
 const IN6_ADDR_GEN_MODE_EUI64 = 0, IN6_ADDR_GEN_MODE_NONE = 1;
 const IFINFOMSG_LENGTH = 16;
 const IFF_UP = 1, IFF_LOOPBACK = 8, IFF_RUNNING = 0x40, IFF_NOARP = 0x80, IFF_LOWER_UP = 0x10000;
@@ -260,6 +260,11 @@ export interface LinkChange {
   readonly netnsFd?: number;
   /** Whether the kernel makes link-local and advertised addresses itself (addr_gen_mode `eui64` or `none`). */
   readonly ownAddresses?: boolean;
+  /**
+   * The last 64 bits of this address become those of each advertised one, in place of what the kernel would choose. The
+   * interface must accept router advertisements.
+   */
+  readonly interfaceIdentifier?: Address;
   /** Largest super-packet the kernel hands to the device, in octets. */
   readonly gsoMaxSize?: number;
   /** Most segments in a super-packet. */
@@ -558,12 +563,13 @@ export class Netlink {
       if (change.netnsFd !== undefined) m.attributeU32(IFLA_NET_NS_FD, change.netnsFd);
       if (change.gsoMaxSize !== undefined) m.attributeU32(IFLA_GSO_MAX_SIZE, change.gsoMaxSize);
       if (change.gsoMaxSegments !== undefined) m.attributeU32(IFLA_GSO_MAX_SEGS, change.gsoMaxSegments);
-      const { ownAddresses } = change;
-      if (ownAddresses !== undefined) {
+      const { ownAddresses, interfaceIdentifier } = change;
+      if (ownAddresses !== undefined || interfaceIdentifier !== undefined) {
         m.nest(IFLA_AF_SPEC, () => {
           m.nest(AF_INET6, () => {
             const mode = ownAddresses ? IN6_ADDR_GEN_MODE_EUI64 : IN6_ADDR_GEN_MODE_NONE;
-            m.attributeU8(IFLA_INET6_ADDR_GEN_MODE, mode);
+            if (ownAddresses !== undefined) m.attributeU8(IFLA_INET6_ADDR_GEN_MODE, mode);
+            if (interfaceIdentifier !== undefined) m.attribute(IFLA_INET6_TOKEN, parseAddress(interfaceIdentifier));
           });
         });
       }

@@ -7,6 +7,7 @@ import { ask } from "../control/client.ts";
 import type { ContextReport, StatusReport } from "../control/protocol.ts";
 import type { LocatorPair } from "../policies/policy.ts";
 import { samePair } from "../policies/policy.ts";
+import { trustArguments } from "./identities.ts";
 import type { Executable } from "./self.ts";
 import type { LabHost, Topology } from "./topology.ts";
 
@@ -15,7 +16,7 @@ export interface AgentOptions {
   readonly executable: Executable;
   /** Its arguments beside those that the testbed needs. */
   readonly args: readonly string[];
-  /** A folder for its control socket, event log and messages. */
+  /** A folder for its control socket, its identity, event log and messages. */
   readonly directory: string;
 }
 
@@ -58,7 +59,7 @@ export class AgentProcess {
   /** Octets of the event log. */
   #eventsRead = 0;
 
-  private constructor(topology: Topology, host: LabHost, options: AgentOptions) {
+  private constructor(topology: Topology, host: LabHost, options: AgentOptions, trust: readonly string[]) {
     this.host = host;
     this.#control = `${options.directory}/${host.name}.sock`;
     this.#eventsFile = `${options.directory}/${host.name}.events.jsonl`;
@@ -68,7 +69,7 @@ export class AgentProcess {
       args: [
         ...args,
         "run",
-        "--insecure-locators",
+        ...trust,
         ...host.providers.flatMap((provider) => ["--interface", provider.interface]),
         "--control",
         this.#control,
@@ -87,7 +88,8 @@ export class AgentProcess {
 
   /** Starts an agent and waits until it answers. Throws CommandError when it does not come up. */
   static async start(topology: Topology, host: LabHost, options: AgentOptions): Promise<AgentProcess> {
-    const agent = new AgentProcess(topology, host, options);
+    const trust = await trustArguments(host, `${options.directory}/${host.name}.identity`);
+    const agent = new AgentProcess(topology, host, options, trust);
     await waitFor(`the agent of host ${host.name} answers`, START_TIMEOUT_MS, async () => {
       if (agent.#exit !== undefined) {
         await agent.#logging;

@@ -3,11 +3,13 @@
 import { parseArgs } from "@std/cli";
 import { SystemError } from "deno-tun";
 import { CommandError, UsageError } from "../agent/errors.ts";
-import { Topology, TopologyError } from "./topology.ts";
+import { hbaSets, removeIdentityFile, trustArguments } from "./identities.ts";
+import { type LabHost, Topology, TopologyError } from "./topology.ts";
 
 const HELP = `usage: shim6-agent lab COMMAND [options]
 
-  up [--name N] [--providers AxB] [--advertised]    build the testbed and leave it standing
+  up [--name N] [--providers AxB] [--advertised] [--plain]
+                                                    build the testbed and leave it standing
   down [--name N]                                   remove it, with the processes in it
   failover [options]                                break the path of a stream and measure what happens
   exploration [options]                             break paths again and again: how long the agents explore
@@ -69,11 +71,11 @@ async function explained(run: () => number | Promise<number>): Promise<number> {
   }
 }
 
-function upCommand(args: string[]): number {
-  const usage = "usage: shim6-agent lab up [--name N] [--providers AxB] [--advertised]";
+async function upCommand(args: string[]): Promise<number> {
+  const usage = "usage: shim6-agent lab up [--name N] [--providers AxB] [--advertised] [--plain]";
   const flags = parseArgs(args, {
     string: ["name", "providers"],
-    boolean: ["advertised", "help"],
+    boolean: ["advertised", "plain", "help"],
     default: { name: "shim6", providers: "3x3" },
     unknown: (flag: string) => {
       throw new UsageError(`unknown argument ${flag}; ${usage}`);
@@ -83,15 +85,18 @@ function upCommand(args: string[]): number {
     console.log(`${usage}
 
 builds two hosts and a router in the network namespaces N-a, N-b and N-r, and leaves them standing; --providers says how
-many links host a and host b have (3x3), --advertised lets their addresses come by router advertisement`);
+many links host a and host b have (3x3), --advertised lets their addresses come by router advertisement; the addresses of
+a host are a set of HBAs (RFC 5535), which its agent can prove, or with --plain ordinary ones`);
     return 0;
   }
   const providers = /^([1-9])x([1-9])$/.exec(flags.providers);
   if (providers === null) throw new UsageError(`--providers ${flags.providers}: two numbers from 1 to 9, as in 3x3`);
+  const counts = [Number(providers[1]), Number(providers[2])] as const;
   const topology = Topology.create({
     name: flags.name,
-    providers: [Number(providers[1]), Number(providers[2])],
+    providers: counts,
     advertised: flags.advertised,
+    identities: flags.plain ? undefined : await hbaSets(counts),
     named: true,
   });
   const { a, b } = topology;
@@ -100,10 +105,14 @@ many links host a and host b have (3x3), --advertised lets their addresses come 
     console.log(`host   ${host.namespace}`);
     for (const provider of host.providers) console.log(`         ${provider.interface}  ${provider.address}/64`);
   }
+  const agent = async (host: LabHost) => {
+    const trust = await trustArguments(host, identityFile(host.namespace!));
+    return `  ip netns exec ${host.namespace} shim6-agent run ${trust.join(" ")} --control /run/${host.namespace}.sock`;
+  };
   console.log(`
 an agent on each host, in two terminals:
-  ip netns exec ${a.namespace} shim6-agent run --insecure-locators --control /run/${a.namespace}.sock
-  ip netns exec ${b.namespace} shim6-agent run --insecure-locators --control /run/${b.namespace}.sock
+${await agent(a)}
+${await agent(b)}
 a flow between them: ip netns exec ${a.namespace} ping -I ${a.addresses[0]} ${b.addresses[0]}
 break its path:      ip -n ${topology.router.namespace} route add blackhole ${b.addresses[0]} from ${a.addresses[0]}
 remove all:          shim6-agent lab down${flags.name === "shim6" ? "" : ` --name ${flags.name}`}`);
@@ -126,5 +135,11 @@ function downCommand(args: string[]): number {
     return 0;
   }
   console.log(Topology.remove(flags.name) ? `removed ${flags.name}` : `there is no testbed ${flags.name}`);
+  for (const letter of ["a", "b"]) removeIdentityFile(identityFile(`${flags.name}-${letter}`));
   return 0;
+}
+
+/** Where the identity of a standing host is, as long as it stands. */
+function identityFile(namespace: string): string {
+  return `/run/${namespace}.identity`;
 }

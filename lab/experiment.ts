@@ -1,14 +1,25 @@
 /** A testbed for one experiment: whatever happens to it, nothing is left. */
 
 import { mustUndo } from "./clean_end.ts";
-import { Topology, type TopologyOptions } from "./topology.ts";
+import { hbaSets } from "./identities.ts";
+import { Topology } from "./topology.ts";
+
+/** The testbed that an experiment wants. */
+export interface TestbedOptions {
+  /** What the namespaces are called. */
+  readonly name: string;
+  /** Providers of host a and host b; three when absent. */
+  readonly providers?: readonly [number, number];
+  /** Plain addresses, which nothing proves, in place of HBAs. */
+  readonly plain?: boolean;
+}
 
 /**
  * Runs `work` on a new testbed, with a directory for what the processes write: `keptIn`, or one that is removed at the
  * end. A signal takes everything away inside `withCleanEnd`.
  */
 export async function onTestbed<T>(
-  options: TopologyOptions,
+  { name, providers = [3, 3], plain = false }: TestbedOptions,
   keptIn: string | undefined,
   work: (topology: Topology, directory: string) => Promise<T>,
 ): Promise<T> {
@@ -18,7 +29,8 @@ export async function onTestbed<T>(
     keptIn === undefined ? Deno.remove(directory, { recursive: true }) : undefined
   );
   try {
-    const topology = Topology.create(options);
+    const identities = plain ? undefined : await hbaSets(providers);
+    const topology = Topology.create({ name, providers, identities });
     const removeTopology = mustUndo(() => topology.destroy());
     try {
       return await work(topology, directory);

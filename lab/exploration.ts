@@ -195,7 +195,7 @@ class LabTrials {
     const { local, peer } = this.#paths[number];
     this.#up[number] = up;
     // What the emulator still holds is lost with the path.
-    await this.#emulator?.setPath({ from: prefixOf(local), to: prefixOf(peer), up });
+    await this.#emulator?.setPath({ from: this.#topology.prefixOf(local), to: this.#topology.prefixOf(peer), up });
     this.#topology.setPath(local, peer, !up ? "down" : this.#emulator === undefined ? "up" : "emulated");
   }
 
@@ -203,7 +203,8 @@ class LabTrials {
     this.#emulator = await Emulator.attach(this.#spawn(this.#topology.router, ["emulator"], "piped"));
     for (const [number, { local, peer }] of this.#paths.entries()) {
       const delay_ms = delayMs(number % (this.#paths.length / 2));
-      await this.#emulator.setPath({ from: prefixOf(local), to: prefixOf(peer), delay_ms });
+      const from = this.#topology.prefixOf(local), to = this.#topology.prefixOf(peer);
+      await this.#emulator.setPath({ from, to, delay_ms });
       this.#topology.setPath(local, peer, "emulated");
     }
   }
@@ -253,10 +254,6 @@ class LabTrials {
     this.#logging.push(child.stderr.pipeTo(log.writable));
     return child;
   }
-}
-
-function prefixOf(address: string): string {
-  return address.replace(/::.*/, "::/64");
 }
 
 function sleep(ms: number): Promise<void> {

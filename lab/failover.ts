@@ -66,6 +66,8 @@ export interface FailoverOptions {
   readonly patienceMs: number;
   /** What the namespaces are called. */
   readonly name: string;
+  /** Plain addresses, which the agents accept without proof, in place of HBAs. */
+  readonly plain?: boolean;
   readonly executable: Executable;
   /** Further arguments for both agents. */
   readonly agentArgs: readonly string[];
@@ -140,7 +142,7 @@ const SITE = "2001:db8::/32";
 /** Runs the experiment once. Whatever happens, nothing is left of the testbed. */
 export function runFailover(options: FailoverOptions): Promise<FailoverResult> {
   return onTestbed(
-    { name: options.name },
+    { name: options.name, plain: options.plain },
     options.logs,
     (topology, directory) => new FailoverRun(topology, directory, options).run(),
   );
@@ -232,8 +234,8 @@ class FailoverRun {
       for (const from of source.providers) {
         for (const to of destination.providers) {
           await this.#emulator.setPath({
-            from: `${from.prefix.address}/64`,
-            to: `${to.prefix.address}/64`,
+            from: this.#topology.prefixOf(from.address),
+            to: this.#topology.prefixOf(to.address),
             delay_ms: this.#options.delayMs,
           });
           this.#topology.setPath(from.address, to.address, "emulated");
@@ -323,8 +325,8 @@ class FailoverRun {
   async #cut({ local, peer }: LocatorPair): Promise<void> {
     this.#topology.setPath(local, peer, "down");
     // What the emulator still holds is lost with the path.
-    const prefix = (address: string) => address.replace(/::.*/, "::/64");
-    await this.#emulator?.setPath({ from: prefix(local), to: prefix(peer), up: false });
+    const from = this.#topology.prefixOf(local), to = this.#topology.prefixOf(peer);
+    await this.#emulator?.setPath({ from, to, up: false });
   }
 
   /** Waits until an agent has moved, both are operational, and the receiving program hears something again. */
@@ -442,6 +444,7 @@ breaks the path in use under a stream between two hosts and prints as JSON what 
   --kill KIND          ${KILLS.join(", ")} (both)
   --delay-ms D         delay of every path, each way (0)
   --no-hold            the agents do not hold and release copies
+  --plain              plain addresses, accepted without proof, in place of HBAs (RFC 5535)
   --every-ms E         a block every E ms; 0, with TCP: as fast as it goes (5 with TCP, 10 with UDP)
   --block-bytes B      octets of a block (32768 with TCP, 200 with UDP)
   --repeat N           so many runs, printed as a list (1)
@@ -476,7 +479,7 @@ export function readFailoverArguments(args: string[]): { options: FailoverOption
   const numbers = ["duration", "kill-at", "delay-ms", "every-ms", "block-bytes", "repeat", "patience"] as const;
   const flags = parseArgs(args, {
     string: ["transport", "policy", "profile", "kill", "executable", "agent-arg", "logs", "name", ...numbers],
-    boolean: ["hold", "help"],
+    boolean: ["hold", "plain", "help"],
     negatable: ["hold"],
     collect: ["agent-arg"],
     default: {
@@ -520,6 +523,7 @@ export function readFailoverArguments(args: string[]): { options: FailoverOption
       everyMs,
       patienceMs: number("patience", FAILOVER_DEFAULTS.patienceMs / 1000) * 1000,
       name: flags.name,
+      plain: flags.plain,
       executable: thisProgram(flags.executable),
       agentArgs: flags["agent-arg"],
       logs: flags.logs,

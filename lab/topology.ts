@@ -8,6 +8,8 @@
  *   a3 2001:db8:a3::a/64 ──── r-a3        r-b3 ──── 2001:db8:b3::b/64 b3
  * ```
  *
+ * These are the plain addresses. Given an identity (HBA or CGA), a host has the addresses that it binds instead.
+ *
  * Each link stands for a provider with a prefix of its own: its default route on the host counts for its prefix only,
  * and the router takes nothing else from it (ingress filtering, BCP 38). Each ordered pair of prefixes is a
  * unidirectional path: the router normally forwards it, but drops it, refuses it or hands it to the path emulator when a
@@ -25,6 +27,7 @@ import {
   withNetns,
   writeSysctl,
 } from "deno-tun";
+import type { Identity } from "../agent/identity.ts";
 import { type Address, inPrefix, type Prefix } from "../wire/address.ts";
 import { EMULATOR_DEVICE } from "./emulator.ts";
 import { waitUntil, waitUntilReady } from "./ready.ts";
@@ -82,6 +85,8 @@ export interface LabHost extends LabNode {
   readonly addresses: readonly Address[];
   /** Of the providers, in their order. */
   readonly prefixes: readonly Prefix[];
+  /** What binds the addresses; undefined for plain ones. */
+  readonly identity: Identity | undefined;
 }
 
 /** How to build a testbed. */
@@ -92,6 +97,8 @@ export interface TopologyOptions {
   readonly providers?: readonly [number, number];
   /** The addresses come by router advertisement; set by hand when absent. */
   readonly advertised?: boolean;
+  /** Of host a and host b. Where one has no address in a prefix, the host's address there is a plain one. */
+  readonly identities?: readonly [Identity | undefined, Identity | undefined];
   /** Where namespaces are named. Tried when absent: a user namespace has no right to. */
   readonly named?: boolean;
 }
@@ -121,6 +128,11 @@ const TABLE_PATHS = 100;
 const RULE_PATHS = 10, RULE_OWN_PREFIX = 20, RULE_FOREIGN_PREFIX = 30;
 const NETNS_NAMES = "/run/netns";
 
+/** What is delegated to a host (`a` or `b`) with so many providers. */
+export function providerPrefixes(letter: string, count: number): Prefix[] {
+  return Array.from({ length: count }, (_, i) => ({ address: `2001:db8:${letter}${i + 1}::`, length: 64 }));
+}
+
 /** The testbed. */
 export class Topology {
   /** The host with the prefixes `2001:db8:a1::/64` and on. */
@@ -135,7 +147,7 @@ export class Topology {
   readonly #children = new Set<Deno.ChildProcess>();
 
   private constructor(options: TopologyOptions) {
-    const { name = "shim6", providers = [3, 3], advertised = false } = options;
+    const { name = "shim6", providers = [3, 3], advertised = false, identities = [] } = options;
     if (!providers.every((count) => Number.isInteger(count) && count >= 1 && count <= MAX_PROVIDERS)) {
       throw new TopologyError(`a host has 1 to ${MAX_PROVIDERS} providers, not ${providers.join(" and ")}`);
     }
@@ -145,8 +157,8 @@ export class Topology {
       const nodes = ["a", "b", "r"].map((letter) => createNode(letter, `${name}-${letter}`, options.named, undo));
       this.router = nodes[2];
       withNetns(this.router.netnsFd, () => writeSysctl("net/ipv6/conf/all/forwarding", 1));
-      this.a = this.#createHost(nodes[0], providers[0]);
-      this.b = this.#createHost(nodes[1], providers[1]);
+      this.a = this.#createHost(nodes[0], providers[0], identities[0]);
+      this.b = this.#createHost(nodes[1], providers[1], identities[1]);
       this.#paths = [...pathsBetween(this.a, this.b), ...pathsBetween(this.b, this.a)];
       for (const host of this.hosts) for (const provider of host.providers) this.#bringUp(host, provider);
     } catch (error) {
@@ -245,6 +257,12 @@ export class Topology {
     }
   }
 
+  /** The prefix of one of the hosts' addresses, as `2001:db8:a1::/64`. */
+  prefixOf(address: Address): string {
+    const { prefix } = this.#find(address)[1];
+    return `${prefix.address}/${prefix.length}`;
+  }
+
   /** Sets the state of the link on which an address is. Blocks until a link that comes up is ready. */
   setLink(address: Address, state: LinkState): void {
     const [host, provider] = this.#find(address);
@@ -274,21 +292,20 @@ export class Topology {
     }
   }
 
-  #createHost(node: LabNode, count: number): LabHost {
+  #createHost(node: LabNode, count: number, identity: Identity | undefined): LabHost {
     withNetns(node.netnsFd, () => {
       writeSysctl("net/ipv6/conf/default/accept_ra", this.#advertised ? 1 : 0);
       writeSysctl("net/ipv6/conf/default/use_tempaddr", 0);
     });
     const letter = node.name;
-    const providers = Array.from({ length: count }, (_, i): Provider => {
-      const prefix = { address: `2001:db8:${letter}${i + 1}::`, length: 64 };
+    const providers = providerPrefixes(letter, count).map((prefix, i): Provider => {
       // The modified EUI-64 (RFC 4291, appendix A) of the link-layer address below.
       const identifier = this.#advertised ? `ff:fe00:${letter}00${i + 1}` : letter;
       return {
         interface: `${letter}${i + 1}`,
         routerInterface: `r-${letter}${i + 1}`,
         prefix,
-        address: prefix.address + identifier,
+        address: boundAddress(identity, prefix) ?? prefix.address + identifier,
       };
     });
     const host: LabHost = {
@@ -296,6 +313,7 @@ export class Topology {
       providers,
       addresses: providers.map((p) => p.address),
       prefixes: providers.map((p) => p.prefix),
+      identity,
     };
     for (const [i, provider] of providers.entries()) {
       const base = letter === "a" ? 100 : 200;
@@ -308,7 +326,11 @@ export class Topology {
         peerIndex: base + i + 51,
       });
       this.router.netlink.setLink(provider.routerInterface, { ownAddresses: false });
-      host.netlink.setLink(provider.interface, { ownAddresses: this.#advertised });
+      const bound = boundAddress(identity, provider.prefix);
+      host.netlink.setLink(provider.interface, {
+        ownAddresses: this.#advertised,
+        interfaceIdentifier: this.#advertised ? bound : undefined,
+      });
       // What comes out of the emulator asks the main table alone: else it would go in again.
       const own = { iif: provider.routerInterface, from: provider.prefix };
       this.router.netlink.addRule({ ...own, table: TABLE_PATHS, priority: RULE_PATHS });
@@ -357,7 +379,10 @@ export class Topology {
       const deprecated = state === "deprecated", { routerInterface } = provider;
       withNetns(this.router.netnsFd, () => advertise(routerInterface, prefix, { preferredLifetime }));
       waitUntil(
-        () => host.netlink.addresses(index).some((a) => a.address === address && a.deprecated === deprecated),
+        () =>
+          host.netlink.addresses(index).some((a) =>
+            a.address === address && !a.tentative && a.deprecated === deprecated
+          ),
         `${address} by router advertisement`,
       );
     }
@@ -407,6 +432,11 @@ function pathsBetween(source: LabHost, destination: LabHost): Path[] {
   return source.providers.flatMap((from) =>
     destination.providers.map((to): Path => ({ source: from, destination: to, state: "up", mtu: undefined }))
   );
+}
+
+/** The address that an identity has in a prefix. */
+function boundAddress(identity: Identity | undefined, prefix: Prefix): Address | undefined {
+  return identity?.addresses.find((address) => inPrefix(address, prefix));
 }
 
 function indexOf(netlink: Netlink, name: string): number {

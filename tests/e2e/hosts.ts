@@ -2,10 +2,11 @@
 
 import { assert } from "@std/assert";
 import { monotonicNow } from "deno-tun";
+import { writeIdentityFile } from "../../agent/identity.ts";
 import type { ContextReport, StatusReport } from "../../control/protocol.ts";
 import { ask } from "../../control/client.ts";
 import type { LabHost } from "../../lab/topology.ts";
-import { Topology } from "../../lab/topology.ts";
+import { Topology, type TopologyOptions } from "../../lab/topology.ts";
 import { thisProgram } from "../../lab/self.ts";
 import type { TcpReceived, TcpSent } from "../../lab/traffic.ts";
 import { TrafficProcess } from "../../lab/traffic_process.ts";
@@ -89,8 +90,16 @@ export class Hosts implements AsyncDisposable {
   readonly #agents = new Set<RunningAgent>();
   readonly #streams = new Set<Deno.ChildProcess>();
 
-  constructor(name: string) {
-    this.topology = Topology.create({ name });
+  /** `identities`: of host a and host b; plain addresses when absent. */
+  constructor(name: string, identities?: TopologyOptions["identities"]) {
+    this.topology = Topology.create({ name, identities });
+  }
+
+  /** Writes a host's identity for its agent, as `hba new` would. Returns the file. */
+  identityFile(host: LabHost): string {
+    const file = `${this.directory}/${host.name}.identity`;
+    writeIdentityFile(file, host.identity!);
+    return file;
   }
 
   /** Starts an agent on a host and waits until it answers. */

@@ -1,6 +1,7 @@
 /** The testbed from the command line, as somebody uses it who wants to try things by hand. */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { IdentityError, loadIdentityFile } from "../../agent/identity.ts";
 import { thisProgram } from "../../lab/self.ts";
 import { runCommand } from "../../tools/command.ts";
 
@@ -31,15 +32,26 @@ Deno.test({
       const up = await lab("up", "--name", NAME, "--providers", "2x3");
       assertEquals([up.code, up.stderr], [0, ""]);
       assertEquals(namespaces(), [`${NAME}-a`, `${NAME}-b`, `${NAME}-r`]);
-      for (const words of ["a2  2001:db8:a2::a/64", "b3  2001:db8:b3::b/64", `ip netns exec ${NAME}-a shim6-agent`]) {
-        assert(up.stdout.includes(words), up.stdout);
-      }
+      const identity = loadIdentityFile(`/run/${NAME}-a.identity`);
+      assertEquals(identity.addresses.length, 2);
+      for (
+        const words of [
+          `a1  ${identity.addresses[0]}/64`,
+          `a2  ${identity.addresses[1]}/64`,
+          "b3  2001:db8:b3:",
+          `ip netns exec ${NAME}-a shim6-agent run --identity /run/${NAME}-a.identity`,
+        ]
+      ) assert(up.stdout.includes(words), up.stdout);
       assert(!up.stdout.includes("a3  "), up.stdout);
-      const again = await lab("up", "--name", NAME); // in place of the first one
+      const again = await lab("up", "--name", NAME, "--plain"); // in place of the first one
       assertEquals(again.code, 0, again.stderr);
+      for (const words of ["a3  2001:db8:a3::a/64", "run --insecure-locators"]) {
+        assert(again.stdout.includes(words), again.stdout);
+      }
       const down = await lab("down", "--name", NAME);
       assertEquals([down.code, down.stdout.trim()], [0, `removed ${NAME}`]);
       assertEquals(namespaces(), []);
+      assertThrows(() => loadIdentityFile(`/run/${NAME}-a.identity`), IdentityError, "cannot read");
       assertEquals((await lab("down", "--name", NAME)).stdout.trim(), `there is no testbed ${NAME}`);
     } finally {
       await lab("down", "--name", NAME);

@@ -48,7 +48,7 @@ for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
         args: [...args, "lab", "failover", "--name", NAME, "--duration", "60"],
         stdout: "null",
       }).spawn();
-      await until("both agents run", () => traces().filter((t) => t.includes(" run --insecure-locators")).length >= 2);
+      await until("both agents run", () => traces().filter((t) => t.includes(" run --identity")).length >= 2);
       child.kill(signal);
       assertEquals((await child.status).code, code);
       await until(`all is gone: ${traces()}`, () => traces().join() === before.join());

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { closeFd, monotonicNow, openNamedNetns, openTun, withNetns } from "deno-tun";
 import { libc } from "../../ffi/libc.ts";
+import { hbaSets } from "../../lab/identities.ts";
 import { type LabHost, Topology, TopologyError, type TopologyOptions } from "../../lab/topology.ts";
 import { runInUserNamespace } from "../../lab/user_namespace.ts";
 import { ROOT } from "../../tools/source_files.ts";
@@ -314,6 +315,28 @@ Deno.test({
     assertEquals(entry()?.deprecated, false);
   },
 });
+
+for (const advertised of [false, true]) {
+  Deno.test({
+    name: `a host has the addresses that its identity binds, ${advertised ? "advertised" : "set by hand"}`,
+    ignore: noRoot,
+    async fn() {
+      const began = performance.now();
+      const identities = await hbaSets([3, 2]);
+      console.log(`two sets of HBAs in ${Math.round(performance.now() - began)} ms`);
+      await using topology = lab({ advertised, identities, providers: [3, 3] });
+      assertEquals(topology.a.addresses, identities[0].addresses);
+      assertEquals(topology.b.addresses.slice(0, 2), identities[1].addresses);
+      assertEquals(topology.b.addresses[2], `2001:db8:b3::${advertised ? "ff:fe00:b003" : "b"}`);
+      assertEquals(topology.prefixOf(topology.a.addresses[1]), "2001:db8:a2::/64");
+      using sockets = new Sockets(topology);
+      assertEquals(sockets.lost(), []);
+      topology.setLink(topology.a.addresses[0], "down");
+      topology.setLink(topology.a.addresses[0], "up");
+      assertEquals(sockets.lost(), []);
+    },
+  });
+}
 
 Deno.test({
   name: "a program runs in its host's namespace, and nothing of the testbed is left after its end",
