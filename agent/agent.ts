@@ -44,6 +44,7 @@ import { identityVerifier } from "../shim6/identity_verifier.ts";
 import { insecureVerifier } from "../shim6/verifier.ts";
 import { type Address, canonicalAddress, InvalidAddress } from "../wire/address.ts";
 import { controlPacket } from "../wire/codec.ts";
+import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import type { AgentConfig } from "./config.ts";
 import { CommandError, UsageError } from "./errors.ts";
 import { EventLog, type LoggedEvent } from "./event_log.ts";
@@ -153,7 +154,7 @@ export class Agent implements ControlTarget {
       this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
       undo.push(() => this.#watch.close());
       this.#locators = this.#watch.locators();
-      this.#controlSocket = openControlSocket();
+      this.#controlSocket = openControlSocket(config.protocol);
       undo.push(() => closeFd(this.#controlSocket));
       this.#receiver = new ControlReceiver(this.#controlSocket);
       this.#datapath = new TunDatapath({
@@ -165,6 +166,7 @@ export class Agent implements ControlTarget {
         // two seconds, its routes. So it is taken only when asked for.
         translation: config.datapath === "bpf" ? "kernel" : "loop",
         holdMs: 2 * config.profile.sendTimeoutMs,
+        protocol: config.protocol,
       });
       undo.push(() => this.#datapath.close());
       this.#datapath.setLocators(this.#locators);
@@ -180,6 +182,7 @@ export class Agent implements ControlTarget {
         randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
         idleTeardownMs: config.idleTeardownMs,
         endWithUlid: config.endWithUlid,
+        protocol: config.protocol,
       }, monotonicNow());
       this.#openSenders();
     } catch (error) {
@@ -213,6 +216,10 @@ export class Agent implements ControlTarget {
     }
     if (this.#datapath.accountingReason !== undefined) {
       warnings.push(`payload is counted by a packet tap, which costs more: ${this.#datapath.accountingReason}`);
+    }
+    const { protocol } = this.#config;
+    if (protocol !== SHIM6_PROTOCOL) {
+      warnings.push(`Shim6 is protocol ${protocol} here: only peers that were told the same understand it`);
     }
     if (this.#config.identity === undefined) {
       warnings.push("no --identity: peers cannot verify this host's locators and will keep to the ULID pair");
@@ -308,7 +315,7 @@ export class Agent implements ControlTarget {
       const message = this.#receiver.next();
       if (message === undefined) break;
       const { octets, source, destination } = message;
-      this.#pcap?.write(controlPacket(source, destination, octets), Date.now());
+      this.#pcap?.write(controlPacket(source, destination, octets, this.#config.protocol), Date.now());
       this.#engine.handleControlMessage(octets, source, destination, monotonicNow());
     }
     for (let turn = 0; turn < MAX_MESSAGES_PER_TURN; turn++) {
@@ -427,7 +434,7 @@ export class Agent implements ControlTarget {
   }
 
   #send(source: Address, destination: Address, message: Uint8Array): void {
-    const packet = controlPacket(source, destination, message);
+    const packet = controlPacket(source, destination, message, this.#config.protocol);
     const sender = this.#senders.get(source);
     const errno = sender?.send(packet) ?? Errno.EADDRNOTAVAIL;
     if (errno !== 0) {
@@ -560,6 +567,7 @@ export class Agent implements ControlTarget {
       profile: this.#config.profile.name,
       datapath: this.#datapath.name,
       accounting: this.#datapath.accountingName,
+      protocol: this.#config.protocol,
       uptime_s: Math.round((now - this.#started) / 1_000),
       warnings: this.#warnings(),
       locators: this.#locators.map((locator) => ({

@@ -5,6 +5,7 @@ import { type Address, canonicalAddress, InvalidAddress, parsePrefix, type Prefi
 import { createPolicy, UnknownPolicy } from "../policies/registry.ts";
 import { type Profile, PROFILES } from "../reap/profile.ts";
 import type { EngineLimits, EstablishOptions } from "../shim6/api.ts";
+import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { UsageError } from "./errors.ts";
 
 /** Read when no `--config` is given, if it exists. */
@@ -19,6 +20,15 @@ export type LogLevel = typeof LOG_LEVELS[number];
 
 /** As many as the datapath has room for. */
 const MAX_CONTEXTS = 16_384;
+
+/**
+ * Protocol numbers that cannot be Shim6's: extension headers, what the kernel handles by itself, and 255, which raw
+ * sockets use otherwise.
+ */
+const TAKEN_PROTOCOLS: ReadonlySet<number> = new Set([
+  ...[0, 43, 44, 50, 51, 60, 135, 139],
+  ...[1, 2, 4, 6, 17, 33, 41, 46, 47, 58, 59, 89, 103, 112, 115, 132, 136, 255],
+]);
 
 /** Datapath backends the agent can be told to use. */
 export const DATAPATHS = ["auto", "tun", "bpf"] as const;
@@ -38,6 +48,8 @@ export interface AgentConfig {
   readonly control: string;
   /** File with the parameters, and perhaps the key, that prove this host's locators (`hba new`, `cga new`). */
   readonly identity?: string;
+  /** Next header of Shim6: 140 (RFC 5533 §5.1), or what another implementation uses. */
+  readonly protocol: number;
   readonly insecureLocators: boolean;
   /** Where unverified locators are accepted; empty for everywhere. Only with `insecureLocators`. */
   readonly insecurePrefixes: readonly Prefix[];
@@ -72,6 +84,7 @@ export const KEYS = {
   "locators": { kind: "strings" },
   "control": { kind: "string" },
   "identity": { kind: "string" },
+  "protocol": { kind: "number" },
   "insecure_locators": { kind: "boolean" },
   "insecure_prefixes": { kind: "strings" },
   "log_level": { kind: "string" },
@@ -206,6 +219,9 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     throw wrong("establish.excluded_ports", "a list of port numbers from 0 to 65535");
   }
 
+  const protocol = integer("protocol", SHIM6_PROTOCOL, 0, 255);
+  if (TAKEN_PROTOCOLS.has(protocol)) throw wrong("protocol", "a protocol number that nothing else here has");
+
   const optional = (key: ConfigKey): string | undefined => raw[key] === undefined ? undefined : string(key, "");
   return {
     policy,
@@ -216,6 +232,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     locators: addresses("locators", canonicalAddress),
     control: string("control", DEFAULT_CONTROL_PATH),
     identity: optional("identity"),
+    protocol,
     insecureLocators: boolean("insecure_locators", false),
     insecurePrefixes: addresses("insecure_prefixes", parsePrefix),
     logLevel: oneOf("log_level", LOG_LEVELS, "info"),

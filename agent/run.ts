@@ -57,6 +57,12 @@ const FLAGS: Readonly<Record<string, Flag>> = {
     help: "what proves this host's locators (made by hba new or cga new)",
     read: "string",
   },
+  "protocol": {
+    key: "protocol",
+    value: "N",
+    help: "protocol number of Shim6 (140); others are for tests, and the peer must use the same",
+    read: "number",
+  },
   "insecure-locators": {
     key: "insecure_locators",
     value: "",

@@ -13,6 +13,7 @@ import { BpfMap, BpfMapType, BpfProgram } from "deno-tun";
 import { type Accounting, noActivity, openAccounting } from "../datapath/accounting.ts";
 import { accountingProgram, FLOW_LENGTH, PAIR_LENGTH, SLOT_LENGTH } from "../datapath/accounting_programs.ts";
 import { parseAddress } from "../wire/address.ts";
+import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { type Host, twoHosts } from "../tests/datapath/two_hosts.ts";
 
 const EXCLUDED_PORTS = [53, 853];
@@ -116,7 +117,7 @@ function measurePrograms(): void {
   const maps = { contexts: contexts.fd, slots: slots.fd, flows: flows.fd };
   console.log("a packet in the kernel, ns:");
   for (const direction of ["egress", "ingress"] as const) {
-    const program = new BpfProgram("bench", accountingProgram(direction, maps, EXCLUDED_PORTS));
+    const program = new BpfProgram("bench", accountingProgram(direction, maps, EXCLUDED_PORTS, SHIM6_PROTOCOL));
     const [us, peer, stranger] = direction === "egress"
       ? ["fd00::a", "fd00::b", "fd00::c"]
       : ["fd00::b", "fd00::a", "fd00::d"];

@@ -19,15 +19,17 @@ import { LocatorWatch } from "../agent/locators.ts";
 import { VERSION } from "../agent/version.ts";
 import { STEERING_PROTOCOL } from "../datapath/steering.ts";
 import { type Address, canonicalAddress, InvalidAddress, isLocatorScope } from "../wire/address.ts";
+import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { ask } from "./client.ts";
 import { type PairPassage, PathProber, type ProbeSource } from "./path_probe.ts";
 import type { StatusReport } from "./protocol.ts";
 import { pairText, table } from "./render.ts";
 
-const HELP = `usage: shim6-agent doctor [PEER…] [--json] [--control PATH] [--interface NAME]
+const HELP = `usage: shim6-agent doctor [PEER…] [--json] [--control PATH] [--interface NAME] [--protocol N]
 
 finds out whether this host, and with addresses of a peer every path to it, is ready for a failover, and says how to
 repair what is not. Give all addresses of the peer; those that a running agent knows are added. Nothing is changed.
+--protocol is what the agent was given (140, or what a running one says).
 
 exit code: 0 nothing found, 1 something to repair, 2 wrong use`;
 
@@ -103,7 +105,7 @@ const EARLIEST_TIME = Date.UTC(2025, 0, 1);
 /** Runs `doctor`. Returns the exit code; wrong use throws {@linkcode UsageError}. */
 export async function doctorCommand(args: string[]): Promise<number> {
   const flags = parseArgs(args, {
-    string: ["control", "interface", "_"],
+    string: ["control", "interface", "protocol", "_"],
     boolean: ["json", "help"],
     collect: ["interface"],
     default: { control: DEFAULT_CONTROL_PATH },
@@ -115,7 +117,16 @@ export async function doctorCommand(args: string[]): Promise<number> {
     console.log(HELP);
     return 0;
   }
-  const report = await diagnose(flags._.map((text) => peerAddress(String(text))), flags.control, flags.interface);
+  const { protocol } = flags;
+  if (protocol !== undefined && !/^([1-9]|[1-9]\d|1\d\d|2[0-4]\d|25[0-4])$/.test(protocol)) {
+    throw new UsageError(`--protocol: expected a number from 1 to 254, got ${JSON.stringify(protocol)}`);
+  }
+  const report = await diagnose({
+    peers: flags._.map((text) => peerAddress(String(text))),
+    control: flags.control,
+    interfaces: flags.interface,
+    protocol: protocol === undefined ? undefined : Number(protocol),
+  });
   console.log(flags.json ? JSON.stringify(report, null, 2) : renderDoctor(report));
   return report.findings.length === 0 ? 0 : 1;
 }
@@ -130,9 +141,21 @@ function peerAddress(text: string): Address {
   throw new UsageError(`${text} is no IPv6 address that a peer can have`);
 }
 
+/** What to look at. */
+interface Subject {
+  readonly peers: readonly Address[];
+  /** Control socket of an agent that may run. */
+  readonly control: string;
+  /** Empty for all. */
+  readonly interfaces: readonly string[];
+  /** Next header of Shim6; what a running agent uses when absent. */
+  readonly protocol: number | undefined;
+}
+
 /** Looks at everything. Throws `SystemError` only when the kernel refuses what it grants to everybody. */
-async function diagnose(peers: Address[], control: string, interfaces: readonly string[]): Promise<DoctorReport> {
+async function diagnose({ peers, control, interfaces, protocol: wanted }: Subject): Promise<DoctorReport> {
   const status = await ask<StatusReport>(control, { command: "status" }).catch(() => undefined);
+  const protocol = wanted ?? status?.protocol ?? SHIM6_PROTOCOL;
   const netlink = new Netlink();
   let prober: PathProber | undefined;
   try {
@@ -141,7 +164,7 @@ async function diagnose(peers: Address[], control: string, interfaces: readonly 
     const findings = [...hostFindings(facts), ...locatorFindings(locators)];
     let pairs: PairPassage[] = [];
     if (facts.capabilities.has("CAP_NET_RAW") && sources.length > 0) {
-      prober = new PathProber();
+      prober = new PathProber(protocol);
       const wanted = new Set([...peers, ...knownLocators(status, peers)]);
       const probed = peers.length === 0 ? Promise.resolve([]) : prober.pairs(sources, [...wanted]);
       pairs = await probed;
@@ -152,7 +175,7 @@ async function diagnose(peers: Address[], control: string, interfaces: readonly 
         locators[i] = { ...locator, gateway_answers: answers };
       }
       findings.push(...gatewayFindings(locators));
-      findings.push(...exitFindings(netlink, sources, [...wanted]), ...pairFindings(pairs, sources));
+      findings.push(...exitFindings(netlink, sources, [...wanted]), ...pairFindings(pairs, sources, protocol));
     }
     return {
       version: VERSION,
@@ -403,7 +426,11 @@ function gatewayFindings(locators: readonly LocatorReport[]): Finding[] {
 }
 
 /** What is wrong on the way to the peer. Pure. */
-export function pairFindings(pairs: readonly PairPassage[], sources: readonly ProbeSource[]): Finding[] {
+export function pairFindings(
+  pairs: readonly PairPassage[],
+  sources: readonly ProbeSource[],
+  protocol = SHIM6_PROTOCOL,
+): Finding[] {
   const findings: Finding[] = [];
   for (const pair of pairs) {
     const { ping, control, payload, mtu, sendError } = pair;
@@ -415,7 +442,7 @@ export function pairFindings(pairs: readonly PairPassage[], sources: readonly Pr
       found(
         `this host cannot send: ${sendError}`,
         sendError === "EPERM"
-          ? "let the firewall of this host pass protocol 140: nft add rule inet filter output meta l4proto 140 accept"
+          ? `let the firewall of this host pass protocol ${protocol}: nft add rule inet filter output meta l4proto ${protocol} accept`
           : "give this source a route by its own interface",
       );
     } else if (control === "no-agent" || payload === "no-agent") {
@@ -424,8 +451,8 @@ export function pairFindings(pairs: readonly PairPassage[], sources: readonly Pr
       found("a router says that the peer cannot be reached", "check the routes to the peer's prefix and its link");
     } else if (!speaks && ping === "passes") {
       found(
-        "the peer answers pings, but nothing of protocol 140 comes back",
-        "let every firewall on the way, and the peer's own, pass protocol 140 both ways (or the peer runs no agent)",
+        `the peer answers pings, but nothing of protocol ${protocol} comes back`,
+        `let every firewall on the way, and the peer's own, pass protocol ${protocol} both ways (or the peer runs no agent)`,
       );
     } else if (!speaks) {
       found(
@@ -435,12 +462,12 @@ export function pairFindings(pairs: readonly PairPassage[], sources: readonly Pr
     } else if (payload !== "passes") {
       found(
         "control messages pass, but payload with a Shim6 header does not",
-        "some firewall looks inside protocol 140: let all of it pass, both ways",
+        `some firewall looks inside protocol ${protocol}: let all of it pass, both ways`,
       );
     } else if (control !== "passes") {
       found(
         "payload with a Shim6 header passes, but control messages do not",
-        "some firewall looks inside protocol 140: let all of it pass, both ways",
+        `some firewall looks inside protocol ${protocol}: let all of it pass, both ways`,
       );
     } else if (mtu === null) {
       found(

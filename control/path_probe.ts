@@ -90,11 +90,13 @@ export class PathProber {
   readonly #receiver: ControlReceiver;
   readonly #echoReceiver: ControlReceiver;
   readonly #identifier = randomBits(16);
+  readonly #protocol: number;
   #attempts: Attempt[] = [];
 
-  /** Throws `SystemError`, EPERM without CAP_NET_RAW. */
-  constructor() {
-    this.#control = openControlSocket();
+  /** `protocol`: next header of Shim6. Throws `SystemError`, EPERM without CAP_NET_RAW. */
+  constructor(protocol = SHIM6_PROTOCOL) {
+    this.#protocol = protocol;
+    this.#control = openControlSocket(protocol);
     try {
       this.#echo = openEchoReplySocket();
     } catch (error) {
@@ -200,12 +202,12 @@ export class PathProber {
         return echoRequest(pair, this.#identifier, sequence);
       case "control": {
         const message = emitMessage({ type: MessageType.I1, initiatorTag: tag, initiatorNonce: nonce });
-        return controlPacket(pair.local, pair.peer, message);
+        return controlPacket(pair.local, pair.peer, message, this.#protocol);
       }
       case "payload":
-        return payload(pair, tag, IPV6_MIN_MTU / 2);
+        return payload(pair, tag, IPV6_MIN_MTU / 2, this.#protocol);
       case "mtu":
-        return payload(pair, tag, size);
+        return payload(pair, tag, size, this.#protocol);
     }
   }
 
@@ -272,9 +274,14 @@ export function echoRequest(pair: LocatorPair, identifier: number, sequence: num
 }
 
 /** A packet of `size` octets with a payload extension header and nothing but zeros behind it. */
-export function payload(pair: LocatorPair, tag: number, size: number): Uint8Array<ArrayBuffer> {
+export function payload(
+  pair: LocatorPair,
+  tag: number,
+  size: number,
+  protocol = SHIM6_PROTOCOL,
+): Uint8Array<ArrayBuffer> {
   const length = Math.max(2 * PAYLOAD_HEADER_LENGTH, size - IPV6_HEADER_LENGTH);
-  const packet = ipv6Packet(pair, SHIM6_PROTOCOL, length);
+  const packet = ipv6Packet(pair, protocol, length);
   writePayloadHeader(packet, IPV6_HEADER_LENGTH, NextHeader.None, tag);
   return packet;
 }

@@ -60,6 +60,8 @@ export interface StatusReport {
   readonly profile: string;
   readonly datapath: string;
   readonly accounting: string;
+  /** Next header of Shim6. */
+  readonly protocol: number;
   readonly uptime_s: number;
   /** What an operator should know at once: unverified locators, a fallback in use. */
   readonly warnings: readonly string[];

@@ -9,6 +9,7 @@
 import { SystemError } from "deno-tun";
 import type { LocatorPair } from "../policies/policy.ts";
 import type { Activity, FlowObservation } from "../shim6/api.ts";
+import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { EbpfAccounting } from "./accounting_ebpf.ts";
 import { TapAccounting } from "./tap.ts";
 
@@ -17,9 +18,6 @@ export const MAX_CONTEXTS = 16_384;
 
 /** Flows without context under observation at a time; when there are more, those idle longest are forgotten. */
 export const MAX_FLOWS = 8192;
-
-/** Next header of Shim6 (RFC 5533 §5.1). Control messages are no payload, and translated payload is counted elsewhere. */
-export const NEXT_HEADER_SHIM6 = 140;
 
 /** Watches payload between address pairs on the real interfaces. All methods are synchronous. */
 export interface Accounting {
@@ -67,6 +65,10 @@ export interface AccountingOptions {
   readonly excludedPorts: readonly number[];
   /** This backend or none. */
   readonly force?: "ebpf" | "tap";
+  /**
+   * Next header of Shim6; 140 when absent. Control messages are no payload, and translated payload is counted elsewhere.
+   */
+  readonly protocol?: number;
 }
 
 /**
@@ -74,12 +76,13 @@ export interface AccountingOptions {
  * {@linkcode SystemError} when the last choice fails too.
  */
 export function openAccounting(options: AccountingOptions): Accounting {
-  if (options.force === "tap") return new TapAccounting(options.excludedPorts, "asked for");
+  const { excludedPorts, force, protocol = SHIM6_PROTOCOL } = options;
+  if (force === "tap") return new TapAccounting(excludedPorts, "asked for", protocol);
   try {
-    return new EbpfAccounting(options.excludedPorts);
+    return new EbpfAccounting(excludedPorts, protocol);
   } catch (error) {
-    if (options.force === "ebpf" || !(error instanceof SystemError)) throw error;
-    return new TapAccounting(options.excludedPorts, `eBPF is refused: ${error.message}`);
+    if (force === "ebpf" || !(error instanceof SystemError)) throw error;
+    return new TapAccounting(excludedPorts, `eBPF is refused: ${error.message}`, protocol);
   }
 }
 

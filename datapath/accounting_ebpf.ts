@@ -53,8 +53,8 @@ export class EbpfAccounting implements Accounting {
   #unused = 0;
   #flowsReadAt = 0;
 
-  /** Throws `SystemError` where the kernel does not allow or know what is needed. */
-  constructor(excludedPorts: readonly number[]) {
+  /** `protocol`: next header of Shim6. Throws `SystemError` where the kernel does not allow or know what is needed. */
+  constructor(excludedPorts: readonly number[], protocol: number) {
     try {
       this.#contexts = this.#map(BpfMapType.HASH, PAIR_LENGTH, 4, MAX_CONTEXTS, 0, "shim6_contexts");
       this.#slots = this.#map(BpfMapType.ARRAY, 4, SLOT_LENGTH, MAX_CONTEXTS, BPF_F_MMAPABLE, "shim6_slots");
@@ -62,7 +62,8 @@ export class EbpfAccounting implements Accounting {
       this.#words = new Uint32Array(this.#slots.map());
       const maps = { contexts: this.#contexts.fd, slots: this.#slots.fd, flows: this.#flows.fd };
       const load = (direction: TcxDirection) => {
-        const program = new BpfProgram(`shim6_${direction}`, accountingProgram(direction, maps, excludedPorts));
+        const code = accountingProgram(direction, maps, excludedPorts, protocol);
+        const program = new BpfProgram(`shim6_${direction}`, code);
         this.#closers.push(() => program.close());
         return { program, direction };
       };

@@ -109,7 +109,6 @@ const LINK_LOCAL = networkOrder16(0xfe80), LINK_LOCAL_MASK = networkOrder16(0xff
 const MULTICAST = 0xff;
 
 const NEXT_HEADER_TCP = 6, NEXT_HEADER_UDP = 17, NEXT_HEADER_FRAGMENT = 44, NEXT_HEADER_ICMPV6 = 58;
-const NEXT_HEADER_SHIM6 = 140;
 /** ICMPv6 types of Neighbor Discovery: Router Solicitation to Redirect. */
 const ND_FIRST_TYPE = 133, ND_LAST_TYPE = 137;
 const IPV6_HEADER_LENGTH = 40, FRAGMENT_HEADER_LENGTH = 8, PORTS_LENGTH = 4;
@@ -129,18 +128,19 @@ const NEW_FLOW = FRAGMENT - FLOW_LENGTH;
 
 /**
  * Assembles the program for one direction. `excludedPorts` are TCP and UDP ports, at either end, that do not make a
- * flow. Registers throughout: R6 the packet, R7 the slot or flow, R8 packets, R9 octets.
+ * flow; `protocol` is the next header of Shim6. Registers throughout: R6 the packet, R7 the slot or flow, R8 packets, R9 octets.
  */
 export function accountingProgram(
   direction: "ingress" | "egress",
   maps: AccountingMaps,
   excludedPorts: readonly number[],
+  protocol: number,
 ): Uint8Array {
   const asm = new BpfAssembler();
   asm.set(R6, R1);
   skipForeign(asm, direction, "out");
   loadHeader(asm);
-  skipNoPayload(asm);
+  skipNoPayload(asm, protocol);
   if (direction === "ingress") swapAddresses(asm);
   countPackets(asm);
 
@@ -192,13 +192,13 @@ function loadHeader(asm: BpfAssembler): void {
 }
 
 /** Leaves out Shim6, multicast, link-local packets and Neighbor Discovery (RFC 4861), which is the link's business. */
-function skipNoPayload(asm: BpfAssembler): void {
+function skipNoPayload(asm: BpfAssembler, protocol: number): void {
   asm.load("u8", R1, FP, DESTINATION).jumpIf(R1, "==", MULTICAST, "out");
   for (const address of [SOURCE, DESTINATION]) {
     asm.load("u16", R1, FP, address).and(R1, LINK_LOCAL_MASK).jumpIf(R1, "==", LINK_LOCAL, "out");
   }
   asm.load("u8", R1, FP, NEXT_HEADER)
-    .jumpIf(R1, "==", NEXT_HEADER_SHIM6, "out")
+    .jumpIf(R1, "==", protocol, "out")
     .jumpIf(R1, "!=", NEXT_HEADER_ICMPV6, "payload");
   loadOctets(asm, IPV6_HEADER_LENGTH, 1, UPPER_HEADER)
     .load("u8", R1, FP, UPPER_HEADER)

@@ -79,10 +79,16 @@ export class KernelTranslation {
 
   /**
    * Creates the veth pair `deviceName`, up and without addresses, and loads the programs. `loopIndex` is the device that
-   * gets what the programs do not translate; `accounting` counts what they do. Throws SystemError where the kernel does
-   * not allow or know what is needed.
+   * gets what the programs do not translate; `accounting` counts what they do; `protocol` is the next header of Shim6.
+   * Throws SystemError where the kernel does not allow or know what is needed.
    */
-  constructor(netlink: Netlink, deviceName: string, loopIndex: number, accounting: EbpfAccounting) {
+  constructor(
+    netlink: Netlink,
+    deviceName: string,
+    loopIndex: number,
+    accounting: EbpfAccounting,
+    protocol: number,
+  ) {
     this.#netlink = netlink;
     this.#accounting = accounting;
     this.#ends = [deviceName, `${deviceName}x`];
@@ -101,9 +107,11 @@ export class KernelTranslation {
       );
       this.#translated = new Uint32Array(translated.map());
       const maps = { out: this.#out.fd, in: this.#in.fd, slots: accounting.slots.fd, translated: translated.fd };
-      const out = this.#made(new BpfProgram("shim6_out", translateOutProgram(maps, loopIndex)));
-      const inEthernet = this.#made(new BpfProgram("shim6_in", translateInProgram(maps, ETHERNET_HEADER_LENGTH)));
-      const inBare = this.#made(new BpfProgram("shim6_in_l3", translateInProgram(maps, 0)));
+      const out = this.#made(new BpfProgram("shim6_out", translateOutProgram(maps, loopIndex, protocol)));
+      const inEthernet = this.#made(
+        new BpfProgram("shim6_in", translateInProgram(maps, ETHERNET_HEADER_LENGTH, protocol)),
+      );
+      const inBare = this.#made(new BpfProgram("shim6_in_l3", translateInProgram(maps, 0, protocol)));
       // Behind the accounting: it must not take what comes out here for native packets.
       this.#attachments = this.#made(
         new TcxAttachments("last", (index) => {

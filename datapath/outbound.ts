@@ -4,7 +4,6 @@
  */
 
 import { Errno, GsoType, PollEvent, type SendBatch, waitFor } from "deno-tun";
-import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { IPV6_HEADER_LENGTH, IPV6_MIN_MTU, Ipv6Offset, NextHeader } from "../wire/ipv6.ts";
 import { nextHeaderOffset, PAYLOAD_HEADER_LENGTH, payloadInsertOffset } from "../wire/payload.ts";
 import { ContextFlag, ContextWord } from "./context_table.ts";
@@ -41,14 +40,16 @@ export class Outbound {
   readonly #records: Int32Array;
   /** A whole datagram, when a segment of UDP must be fragmented. */
   readonly #datagram: number;
+  readonly #protocol: number;
 
-  /** `identification`: unpredictable 32 bits for Fragment headers. */
+  /** `identification`: unpredictable 32 bits for Fragment headers. `protocol`: next header of Shim6. */
   constructor(
     memory: PacketMemory,
     batch: SendBatch,
     counters: Float64Array,
     events: OutboundEvents,
     identification: number,
+    protocol: number,
   ) {
     this.#memory = memory;
     this.#batch = batch;
@@ -59,6 +60,7 @@ export class Outbound {
     this.#headers = memory.reserve(batch.capacity * HEADER_SLOT, 64);
     this.#records = new Int32Array(batch.capacity);
     this.#datagram = memory.reserve(LARGEST_DATAGRAM, 64);
+    this.#protocol = protocol;
   }
 
   /**
@@ -148,7 +150,7 @@ export class Outbound {
   #setLastNextHeader(header: number, at: number, nextHeader: number): void {
     const { bytes } = this.#memory;
     // Behind a Shim6 header its own field; it has a fixed length, whereas a chain must be walked.
-    if (bytes[header + Ipv6Offset.NextHeader] === SHIM6_PROTOCOL) bytes[at - PAYLOAD_HEADER_LENGTH] = nextHeader;
+    if (bytes[header + Ipv6Offset.NextHeader] === this.#protocol) bytes[at - PAYLOAD_HEADER_LENGTH] = nextHeader;
     else bytes[nextHeaderOffset(bytes, header, at)] = nextHeader;
   }
 
@@ -250,7 +252,7 @@ export class Outbound {
       : nextHeaderOffset(bytes, header, header + insert - start);
     words[to] = words[record + ContextWord.PAYLOAD_HEADER] | bytes[field];
     words[to + 1] = words[record + ContextWord.PAYLOAD_HEADER + 1];
-    bytes[field] = SHIM6_PROTOCOL;
+    bytes[field] = this.#protocol;
     return (to + 2) << 2;
   }
 

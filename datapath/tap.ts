@@ -11,7 +11,7 @@ import { Ancillary, type ClassicInstruction, ClassicOpcode, monotonicNow, Packet
 import { parseAddress } from "../wire/address.ts";
 import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import type { Activity, FlowObservation } from "../shim6/api.ts";
-import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, NEXT_HEADER_SHIM6, settle } from "./accounting.ts";
+import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, settle } from "./accounting.ts";
 import { FlowTable } from "./flow_table.ts";
 import { PairTable } from "./pair_table.ts";
 
@@ -42,8 +42,8 @@ const LAST_SENT = 0, LAST_RECEIVED = 1, FIRST_UNANSWERED = 2, FIRST_UNREPLIED = 
 const SENT_PACKETS = 4, SENT_BYTES = 5, RECEIVED_PACKETS = 6, RECEIVED_BYTES = 7;
 const CONTEXT_FIGURES = 8;
 
-/** Passes headers of unicast IPv6 payload on the interfaces, sent by or meant for this host. */
-export function tapFilter(interfaceIndexes: Iterable<number>): ClassicInstruction[] {
+/** Passes headers of unicast IPv6 payload on the interfaces, sent by or meant for this host; Shim6 is `protocol`. */
+export function tapFilter(interfaceIndexes: Iterable<number>, protocol: number): ClassicInstruction[] {
   const {
     LOAD_WORD,
     LOAD_HALF,
@@ -69,7 +69,7 @@ export function tapFilter(interfaceIndexes: Iterable<number>): ClassicInstructio
     [JUMP_IF_SET, 0, 1, VLAN_ID_MASK],
     drop,
     [LOAD_OCTET, 0, 0, NEXT_HEADER],
-    [JUMP_IF_EQUAL, 0, 1, NEXT_HEADER_SHIM6],
+    [JUMP_IF_EQUAL, 0, 1, protocol],
     drop,
     // Neighbor Discovery (RFC 4861) is the link's business: Router Solicitation to Redirect.
     [JUMP_IF_EQUAL, 0, 4, NEXT_HEADER_ICMPV6],
@@ -107,6 +107,7 @@ export class TapAccounting implements Accounting {
 
   readonly #ring: PacketRing;
   readonly #excludedPorts: ReadonlySet<number>;
+  readonly #protocol: number;
   readonly #contexts = new PairTable(MAX_CONTEXTS, secret());
   readonly #figures = new Float64Array(MAX_CONTEXTS * CONTEXT_FIGURES);
   readonly #flows = new FlowTable(MAX_FLOWS, secret());
@@ -114,15 +115,16 @@ export class TapAccounting implements Accounting {
   readonly #byPair = new Map<string, PairEntry>();
   #drainedAt = -Infinity;
 
-  /** Throws `SystemError` without CAP_NET_RAW. */
-  constructor(excludedPorts: readonly number[], reason: string) {
+  /** `protocol`: next header of Shim6. Throws `SystemError` without CAP_NET_RAW. */
+  constructor(excludedPorts: readonly number[], reason: string, protocol: number) {
     this.reason = reason;
+    this.#protocol = protocol;
     this.#excludedPorts = new Set(excludedPorts);
     this.#ring = new PacketRing(RING_PACKETS);
   }
 
   setInterfaces(indexes: readonly number[]): void {
-    this.#ring.setFilter(tapFilter(new Set(indexes)));
+    this.#ring.setFilter(tapFilter(new Set(indexes), this.#protocol));
   }
 
   add(id: number, ulid: LocatorPair): void {

@@ -82,7 +82,7 @@ export const Translated = { out: 0, in: 8 } as const;
 export const TRANSLATED_LENGTH = 16;
 
 const ETHERTYPE_IPV6 = networkOrder16(0x86dd);
-const NEXT_HEADER_HOP_BY_HOP = 0, NEXT_HEADER_ROUTING = 43, NEXT_HEADER_DESTINATION = 60, NEXT_HEADER_SHIM6 = 140;
+const NEXT_HEADER_HOP_BY_HOP = 0, NEXT_HEADER_ROUTING = 43, NEXT_HEADER_DESTINATION = 60;
 const IPV6_HEADER_LENGTH = 40, PAYLOAD_HEADER_LENGTH = 8, ETHERNET_HEADER_LENGTH = 14;
 /** Of the octet behind the tag's first one in the payload header: as bits of its first 32. */
 const P_BIT = 0x80 << 16, LENGTH_OCTET = 0xff << 8;
@@ -98,19 +98,18 @@ const PAYLOAD_LENGTH = HEADER + 4, NEXT_HEADER = HEADER + 6, SOURCE = HEADER + 8
 const KEY = HEADER - 8;
 
 /**
- * The way out, for the ingress of an Ethernet device. `loopIndex` is the interface of the packet loop. Registers
+ * The way out, for the ingress of an Ethernet device. `loopIndex` is the interface of the packet loop, `protocol` the
+ * next header of Shim6. Registers
  * throughout: R6 the packet, R7 the way, R8 the slot, R9 octets.
  */
-export function translateOutProgram(maps: TranslationMaps, loopIndex: number): Uint8Array {
+export function translateOutProgram(maps: TranslationMaps, loopIndex: number, protocol: number): Uint8Array {
   const asm = new BpfAssembler();
   asm.set(R6, R1).load("u32", R2, R6, SkBuff.protocol).jumpIf(R2, "!=", ETHERTYPE_IPV6, "drop");
   copyOctets(asm, 0, IPV6_HEADER_LENGTH, HEADER).jumpIf(R0, "!=", 0, "loop")
     // Kinds of super-packets that the device takes all the same.
     .load("u32", R1, R6, SkBuff.gsoSize).jumpIf(R1, "!=", 0, "loop")
     .load("u8", R1, FP, NEXT_HEADER);
-  for (
-    const header of [NEXT_HEADER_HOP_BY_HOP, NEXT_HEADER_ROUTING, NEXT_HEADER_DESTINATION, NEXT_HEADER_SHIM6]
-  ) {
+  for (const header of [NEXT_HEADER_HOP_BY_HOP, NEXT_HEADER_ROUTING, NEXT_HEADER_DESTINATION, protocol]) {
     asm.jumpIf(R1, "==", header, "loop");
   }
   lookup(asm, maps.out, SOURCE, "loop");
@@ -122,7 +121,7 @@ export function translateOutProgram(maps: TranslationMaps, loopIndex: number): U
   countPacket(asm, maps, WayOut.slot, SENT, Translated.out);
 
   asm.load("u64", R1, R7, WayOut.payloadHeader).load("u8", R2, FP, NEXT_HEADER).or(R1, R2)
-    .store("u64", FP, SHIM, R1).store("u8", FP, NEXT_HEADER, NEXT_HEADER_SHIM6);
+    .store("u64", FP, SHIM, R1).store("u8", FP, NEXT_HEADER, protocol);
   setPayloadLength(asm, PAYLOAD_HEADER_LENGTH - IPV6_HEADER_LENGTH);
   setAddresses(asm, WayOut.localLocator);
   adjustRoom(asm, PAYLOAD_HEADER_LENGTH);
@@ -134,16 +133,16 @@ export function translateOutProgram(maps: TranslationMaps, loopIndex: number): U
 }
 
 /** The way in, for the ingress of an interface whose link-layer header has so many octets. */
-export function translateInProgram(maps: TranslationMaps, linkHeaderLength: number): Uint8Array {
+export function translateInProgram(maps: TranslationMaps, linkHeaderLength: number, protocol: number): Uint8Array {
   const asm = new BpfAssembler();
   asm.set(R6, R1);
   skipForeign(asm, "ingress", "not ours");
   copyOctets(asm, 0, IPV6_HEADER_LENGTH + PAYLOAD_HEADER_LENGTH, HEADER).jumpIf(R0, "!=", 0, "not ours")
-    .load("u8", R1, FP, NEXT_HEADER).jumpIf(R1, "!=", NEXT_HEADER_SHIM6, "not ours")
+    .load("u8", R1, FP, NEXT_HEADER).jumpIf(R1, "!=", protocol, "not ours")
     .load("u32", R1, FP, SHIM).jumpIf(R1, "&", LENGTH_OCTET, "not ours")
     .set(R2, R1).and(R2, P_BIT).jumpIf(R2, "==", 0, "not ours")
     // A control message inside would look like one from the peer's ULID, which it need not be.
-    .and(R1, 0xff).jumpIf(R1, "==", NEXT_HEADER_SHIM6, "not ours")
+    .and(R1, 0xff).jumpIf(R1, "==", protocol, "not ours")
     .load("u16", R9, FP, PAYLOAD_LENGTH).toBigEndian(R9, 16).jumpIf(R9, "<", PAYLOAD_HEADER_LENGTH, "not ours")
     .load("u64", R1, FP, SHIM).shiftRight(R1, 16).store("u64", FP, KEY, R1);
   lookup(asm, maps.in, KEY, "not ours");

@@ -26,7 +26,7 @@ import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import type { Activity, FlowObservation, LocalLocator, PathInstruction } from "../shim6/api.ts";
 import { type Address, formatAddress, parseAddress } from "../wire/address.ts";
 import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
-import type { ContextTag } from "../wire/message.ts";
+import { type ContextTag, SHIM6_PROTOCOL } from "../wire/message.ts";
 import { getTag } from "../wire/octets.ts";
 import { PAYLOAD_HEADER_LENGTH, writePayloadHeader } from "../wire/payload.ts";
 import { type Accounting, MAX_CONTEXTS, mergeActivity, noActivity, openAccounting } from "./accounting.ts";
@@ -83,6 +83,8 @@ export interface TunDatapathOptions {
   readonly holdShare?: number;
   /** The age in ms at which the copy of a datagram is no longer worth sending. */
   readonly holdMs?: number;
+  /** Next header of Shim6; 140 when absent. */
+  readonly protocol?: number;
 }
 
 /** The Worker does not do its part. */
@@ -164,10 +166,10 @@ export class TunDatapath implements Datapath {
       );
       this.#ownsNetlink = options.netlink === undefined;
       this.#netlink = options.netlink ?? made(new Netlink(), (netlink) => netlink.close());
-      const deviceName = options.deviceName ?? "shim0";
+      const { deviceName = "shim0", protocol = SHIM6_PROTOCOL } = options;
       Steering.removeLeftovers(this.#netlink, deviceName);
       this.#accounting = made(
-        openAccounting({ excludedPorts: options.excludedPorts, force: options.accounting }),
+        openAccounting({ excludedPorts: options.excludedPorts, force: options.accounting, protocol }),
         (accounting) => accounting.close(),
       );
       this.accountingName = this.#accounting.name;
@@ -177,7 +179,7 @@ export class TunDatapath implements Datapath {
       this.#deviceIndex = tun.index;
       if (!loopOnly) {
         try {
-          this.#kernel = made(this.#openKernel(deviceName), (kernel) => kernel.close());
+          this.#kernel = made(this.#openKernel(deviceName, protocol), (kernel) => kernel.close());
         } catch (error) {
           if (options.translation === "kernel" || !(error instanceof SystemError || error instanceof DatapathError)) {
             throw error;
@@ -191,7 +193,7 @@ export class TunDatapath implements Datapath {
       this.#netlink.setLink(tun.index, { up: true });
       const steered = this.#kernel?.deviceIndex ?? tun.index;
       this.#steering = made(new Steering(this.#netlink, steered), (steering) => steering.close());
-      const payloadFd = made(openPayloadSocket(), closeFd);
+      const payloadFd = made(openPayloadSocket(protocol), closeFd);
       this.#commandFd = made(createEventFd(), closeFd);
       this.noticeFd = made(createEventFd(), closeFd);
       this.#fds = [tun.fd, payloadFd, this.#commandFd, this.noticeFd];
@@ -210,6 +212,7 @@ export class TunDatapath implements Datapath {
         holdShare: options.holdShare ?? DEFAULT_HOLD_SHARE,
         holdDatagramMs: options.holdMs ?? DEFAULT_HOLD_MS,
         seed: crypto.getRandomValues(new Uint32Array(1))[0],
+        protocol,
       };
       this.#worker.postMessage(init);
       Atomics.wait(this.#state, 0, WorkerState.STARTING, WORKER_START_MS);
@@ -220,9 +223,9 @@ export class TunDatapath implements Datapath {
     }
   }
 
-  #openKernel(deviceName: string): KernelTranslation {
+  #openKernel(deviceName: string, protocol: number): KernelTranslation {
     if (!(this.#accounting instanceof EbpfAccounting)) throw new DatapathError(this.#accounting.reason);
-    const kernel = new KernelTranslation(this.#netlink, deviceName, this.#deviceIndex, this.#accounting);
+    const kernel = new KernelTranslation(this.#netlink, deviceName, this.#deviceIndex, this.#accounting, protocol);
     kernel.setDeviceMtu(this.#deviceMtu);
     return kernel;
   }

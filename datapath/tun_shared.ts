@@ -30,6 +30,8 @@ export interface TunWorkerInit {
   readonly holdDatagramMs: number;
   /** Unpredictable 32 bits. */
   readonly seed: number;
+  /** Next header of Shim6. */
+  readonly protocol: number;
 }
 
 /** Life of the Worker. */

@@ -41,7 +41,6 @@ import {
   VnetHeader,
 } from "deno-tun";
 import { IPV6_HEADER_LENGTH, Ipv6Offset } from "../wire/ipv6.ts";
-import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { PAYLOAD_HEADER_LENGTH } from "../wire/payload.ts";
 import { Coalescer, type PacketSink } from "./coalesce.ts";
 import { ContextFlag, ContextTable, ContextWord } from "./context_table.ts";
@@ -133,7 +132,7 @@ class PacketLoop implements OutboundEvents, PacketSink {
     this.#receiver = new PayloadReceiver(init.payloadFd, memory, RECEIVE_SLOTS, LARGEST_PACKET);
     this.#writer = new TunWriter(init.tunFd, memory, RECEIVE_SLOTS + 1);
     this.#batch = new SendBatch(memory, SEND_CAPACITY);
-    this.#outbound = new Outbound(memory, this.#batch, this.#counters, this, init.seed);
+    this.#outbound = new Outbound(memory, this.#batch, this.#counters, this, init.seed, init.protocol);
     this.#coalescer = new Coalescer(memory, this);
     this.#tooBig = new TooBigWriter(memory, this);
     this.#lastFailure = new Float64Array(init.contexts);
@@ -280,7 +279,7 @@ class PacketLoop implements OutboundEvents, PacketSink {
       return;
     }
     const nextHeader = word & 0xff;
-    if (nextHeader === SHIM6_PROTOCOL) {
+    if (nextHeader === this.#init.protocol) {
       // Restored it would look like a message from the peer's ULID, which it need not be.
       this.#counters[Counter["dropped-nested"]]++;
       return;

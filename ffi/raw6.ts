@@ -1,7 +1,7 @@
 /**
- * Raw IPv6 sockets for Shim6, which is protocol 140.
+ * Raw IPv6 sockets for Shim6, which is protocol 140 unless told otherwise.
  *
- * The kernel knows nothing of the protocol. It gives every raw socket of protocol 140 a copy of each packet, so a
+ * The kernel knows nothing of the protocol. It gives every raw socket of that protocol a copy of each packet, so a
  * socket filter on each lets only control messages or only payload through; and while such a socket is open the kernel
  * does not answer with Parameter Problem. What leaves is written with the whole IPv6 header, so that hop limit, traffic
  * class and flow label are the sender's own choice.
@@ -84,8 +84,8 @@ function openRaw(protocol: number, configure: (fd: number) => void): number {
  * Opens the socket that receives control messages and, on its error queue, ICMPv6 errors about any packet with a Shim6
  * header that this host sent. Read it with {@linkcode ControlReceiver}. Throws SystemError, EPERM without CAP_NET_RAW.
  */
-export function openControlSocket(): number {
-  return openRaw(IPPROTO_SHIM6, (fd) => {
+export function openControlSocket(protocol = IPPROTO_SHIM6): number {
+  return openRaw(protocol, (fd) => {
     filterByPBit(fd, 0);
     setInt(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
     setInt(fd, SOL_IPV6, IPV6_RECVERR, 1, "IPV6_RECVERR");
@@ -97,8 +97,8 @@ export function openControlSocket(): number {
  * Opens the socket that receives payload with a Shim6 header, with what is needed to restore the IPv6 header. Read it
  * with {@linkcode PayloadReceiver}. Throws SystemError, EPERM without CAP_NET_RAW.
  */
-export function openPayloadSocket(): number {
-  return openRaw(IPPROTO_SHIM6, (fd) => {
+export function openPayloadSocket(protocol = IPPROTO_SHIM6): number {
+  return openRaw(protocol, (fd) => {
     filterByPBit(fd, 1);
     setInt(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
     setInt(fd, SOL_IPV6, IPV6_RECVHOPLIMIT, 1, "IPV6_RECVHOPLIMIT");

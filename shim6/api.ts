@@ -83,6 +83,8 @@ export interface EngineOptions {
   readonly probesPer100ms?: number;
   /** Ends a context when its local ULID is no longer an address of this host (RFC 5533 §1.5). Default: no. */
   readonly endWithUlid?: boolean;
+  /** What Next Header stands for Shim6 in packets that Errors quote. Default 140. */
+  readonly protocol?: number;
 }
 
 /** A flow between two ULIDs that has no context, as the datapath counted it since it was first seen. */

@@ -139,7 +139,7 @@ export class Core implements ContextHost {
     const { source, destination, octets } = received;
     if (octets[2] === MessageType.Error) return; // never an Error about an Error
     const message = octets.subarray(0, (octets[1] + 1) * 8);
-    const packetInError = errorPacketInError(controlPacket(source, destination, message));
+    const packetInError = errorPacketInError(controlPacket(source, destination, message, this.options.protocol));
     this.answer({ type: MessageType.Error, code, pointer, packetInError }, received, now);
   }
 

@@ -347,12 +347,13 @@ export class Engine {
   #handleError(message: ErrorMessage, received: Received, now: number): void {
     const { errors } = this.#core.counters;
     errors[message.code] = (errors[message.code] ?? 0) + 1;
-    const quote = readQuotedPacket(message.packetInError);
+    const { protocol } = this.#core.options;
+    const quote = readQuotedPacket(message.packetInError, protocol);
     const ours = quote !== undefined && quote.source === received.destination;
     const context = ours && quote.tag !== undefined ? this.#quoted(quote.tag, quote.destination) : undefined;
     if (context === undefined) return this.#core.drop("unexpected-error");
     this.#core.event(context, { kind: "error-received", code: message.code, pointer: message.pointer }, now);
-    const refused = parseControlPacket(message.packetInError);
+    const refused = parseControlPacket(message.packetInError, protocol);
     if (!refused.ok || refused.packet.message.type !== MessageType.UpdateRequest) return;
     if (refused.packet.message.requestNonce !== context.update?.nonce) return;
     context.update = undefined;

@@ -81,11 +81,11 @@ const LAYOUTS: ReadonlyMap<number, { readonly fixedLength: number; readonly opti
   [MessageType.Error, { fixedLength: 16, options: 0 }],
 ]);
 
-/** Parses a whole IPv6 packet. The result keeps no reference to `packet`. */
-export function parseControlPacket(packet: Uint8Array): ParseResult {
+/** Parses a whole IPv6 packet; Shim6 is this protocol number. The result keeps no reference to `packet`. */
+export function parseControlPacket(packet: Uint8Array, protocol = SHIM6_PROTOCOL): ParseResult {
   const end = ipv6PacketEnd(packet, 0);
   if (typeof end === "string") return drop(end);
-  const start = findShim6Header(packet, 0, end);
+  const start = findShim6Header(packet, 0, end, protocol);
   if (typeof start === "string") return drop(start);
   const source = formatAddress(packet, Ipv6Offset.Source);
   const destination = formatAddress(packet, Ipv6Offset.Destination);
@@ -364,6 +364,7 @@ export function controlPacket(
   source: Address,
   destination: Address,
   message: Uint8Array,
+  protocol = SHIM6_PROTOCOL,
   hopLimit = DEFAULT_HOP_LIMIT,
 ): Uint8Array<ArrayBuffer> {
   const packet = new Uint8Array(IPV6_HEADER_LENGTH + message.length);
@@ -371,7 +372,7 @@ export function controlPacket(
     source: parseAddress(source),
     destination: parseAddress(destination),
     payloadLength: message.length,
-    nextHeader: SHIM6_PROTOCOL,
+    nextHeader: protocol,
     hopLimit,
   });
   packet.set(message, IPV6_HEADER_LENGTH);
@@ -419,9 +420,9 @@ export interface PacketQuote extends Quote {
 }
 
 /** Reads a quoted packet from its IPv6 header on (RFC 5533 §12.4). Undefined when it does not reach into Shim6. */
-export function readQuotedPacket(packet: Uint8Array): PacketQuote | undefined {
+export function readQuotedPacket(packet: Uint8Array, protocol = SHIM6_PROTOCOL): PacketQuote | undefined {
   if (packet.length < IPV6_HEADER_LENGTH || packet[0] >> 4 !== 6) return undefined;
-  const start = findShim6Header(packet, 0, packet.length);
+  const start = findShim6Header(packet, 0, packet.length, protocol);
   if (typeof start === "string") return undefined;
   const header = readQuotedHeader(packet.subarray(start));
   return header && {

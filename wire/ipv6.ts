@@ -76,10 +76,15 @@ export function ipv6PacketEnd(octets: Uint8Array, start: number): number | "not-
  * takes them as they come (RFC 8200 §4.1, RFC 5533 §4.6). Nothing else is looked through: a Fragment, AH or ESP header
  * is the IP stack's business first.
  */
-export function findShim6Header(octets: Uint8Array, start: number, end: number): number | "not-shim6" | "truncated" {
+export function findShim6Header(
+  octets: Uint8Array,
+  start: number,
+  end: number,
+  protocol = SHIM6_PROTOCOL,
+): number | "not-shim6" | "truncated" {
   let nextHeader = octets[start + Ipv6Offset.NextHeader];
   let at = start + IPV6_HEADER_LENGTH;
-  while (nextHeader !== SHIM6_PROTOCOL) {
+  while (nextHeader !== protocol) {
     if (!mayPrecedeShim6(nextHeader, at === start + IPV6_HEADER_LENGTH)) return "not-shim6";
     if (at + 8 > end) return "truncated";
     nextHeader = octets[at];

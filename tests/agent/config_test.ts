@@ -63,6 +63,15 @@ Deno.test("a wrong value names the file, the key and what was expected", () => {
   assertStringIncludes(complaint(() => check(`policy = "best"`)), "random");
 });
 
+Deno.test("the protocol number is 140, or one that hosts use for nothing else", () => {
+  assertEquals(check("").protocol, 140);
+  assertEquals(check("protocol = 61").protocol, 61);
+  assertEquals(readRunArguments(["--protocol", "253"])!.protocol, 253);
+  for (const taken of [0, 6, 43, 44, 58, 255, 256, 61.5]) {
+    assertStringIncludes(complaint(() => check(`protocol = ${taken}`)), "protocol: expected a");
+  }
+});
+
 Deno.test("an unknown key and a broken file are refused", () => {
   assertStringIncludes(complaint(() => check(`polcy = "random"`)), "unknown key polcy");
   assertStringIncludes(complaint(() => check(`[timers]\nfoo = 1`)), "unknown key timers.foo");

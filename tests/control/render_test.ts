@@ -67,6 +67,7 @@ Deno.test("status puts warnings and unusable locators where they are seen", () =
     profile: "rfc5534",
     datapath: "tun",
     accounting: "ebpf",
+    protocol: 140,
     uptime_s: 61,
     warnings: ["locators are not verified"],
     locators: [{ address: ulid.local, interface: "eth0", usable: false, deprecated: false }],

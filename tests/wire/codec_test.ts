@@ -56,14 +56,16 @@ for (const [name, arbitrary] of Object.entries(messages)) {
   });
 }
 
-Deno.test("a control packet has a bare IPv6 header with the given addresses and hop limit", () => {
+Deno.test("a control packet has a bare IPv6 header with the given addresses, protocol and hop limit", () => {
   const octets = messageOctets("Keepalive");
-  const packet = controlPacket(A, B, octets, 7);
-  assertEquals(packet.subarray(0, 8).toHex(), "6000000000108c07");
+  const packet = controlPacket(A, B, octets, 61, 7);
+  assertEquals(packet.subarray(0, 8).toHex(), "6000000000103d07");
+  assertEquals(parseControlPacket(packet), { ok: false, drop: "not-shim6" });
+  assert(parseControlPacket(packet, 61).ok && readQuotedPacket(packet, 61) !== undefined);
   assertStrictEquals(formatAddress(packet, 8), A);
   assertStrictEquals(formatAddress(packet, 24), B);
   assertEquals(packet.subarray(40), octets);
-  assertStrictEquals(controlPacket(A, B, octets)[7], DEFAULT_HOP_LIMIT);
+  assertEquals([...controlPacket(A, B, octets).subarray(6, 8)], [140, DEFAULT_HOP_LIMIT]);
   assertThrows(() => controlPacket("localhost", B, octets), InvalidAddress);
 });
 
