@@ -82,6 +82,7 @@ export class VirtualHost {
   readonly #sinks = new Map<number, { seen: Set<number>; statistics: TrafficStatistics }>();
   #wakeAt = Infinity;
   #pollPlanned = false;
+  #asleep = false;
 
   constructor(
     network: VirtualNetwork,
@@ -136,6 +137,17 @@ export class VirtualHost {
     this.#wakeAt = Infinity;
   }
 
+  /** The whole machine sleeps: what comes in is lost, and every timer that falls due meanwhile is late. */
+  sleep(ms: number): void {
+    this.#asleep = true;
+    this.#network.clock.after(ms, () => {
+      this.#asleep = false;
+      if (this.engine === undefined) return;
+      this.#wakeAt = this.#network.clock.now;
+      this.#wake(this.#wakeAt);
+    });
+  }
+
   /** Calls the engine and carries out what it wants: for console commands, and for messages that a test makes up. */
   with<T>(call: (engine: Engine, now: number) => T): T {
     try {
@@ -171,6 +183,7 @@ export class VirtualHost {
 
   /** Sends one packet of an application. */
   send(payload: VirtualPayload): void {
+    if (this.#asleep) return;
     const now = this.#network.clock.now;
     const { source, destination } = payload.ulid;
     const context = this.#byUlid.get(source + ">" + destination);
@@ -200,7 +213,7 @@ export class VirtualHost {
 
   /** A packet came off a path. */
   receive(packet: VirtualPacket): void {
-    if (!this.#isUp(packet.destination)) return;
+    if (this.#asleep || !this.#isUp(packet.destination)) return;
     const now = this.#network.clock.now;
     const { source, destination } = packet;
     if (packet.kind === "no-shim6") {
@@ -323,7 +336,7 @@ export class VirtualHost {
 
   #wake(at: number): void {
     const { engine } = this;
-    if (engine === undefined || at !== this.#wakeAt) return;
+    if (engine === undefined || this.#asleep || at !== this.#wakeAt) return;
     this.#wakeAt = Infinity;
     const now = this.#network.clock.now;
     for (const id of engine.due(now)) {

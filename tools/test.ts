@@ -18,7 +18,7 @@ const HELP = `usage: deno task test [--quick] [--filter TEXT]
   --filter TEXT    run only the tests whose name contains TEXT, and no other gate`;
 
 /** Directories whose tests touch nothing outside their own memory. */
-const PURE_TESTS = ["wire", "shim6", "reap", "policies", "sim"].map((name) => `tests/${name}/`);
+const PURE_TESTS = ["wire", "shim6", "reap", "policies", "sim", "fuzz"].map((name) => `tests/${name}/`);
 
 /** Time limits in milliseconds: a hung gate must fail, not stall. */
 const CHECK_TIMEOUT_MS = 180_000;
