@@ -85,8 +85,6 @@ export class Agent implements ControlTarget {
   readonly #poll = new PollSet();
   readonly #timer = new TimerFd();
   readonly #wake = createEventFd();
-  /** Payload packets of each context, both ways together, when the engine was last told. */
-  readonly #seen = new Map<number, number>();
   readonly #activity: Activity = {
     lastSent: 0,
     lastReceived: 0,
@@ -271,7 +269,9 @@ export class Agent implements ControlTarget {
     const now = monotonicNow();
     if (now >= this.#nextTick) this.#guard("tick", () => this.#tick(now));
     // A timer must not fire on old news: what is due decides on the payload of this very moment.
-    for (const id of this.#engine.due(now)) this.#guard("activity", () => this.#readActivity(id, now));
+    for (const id of this.#engine.due(now)) {
+      if (this.#datapath.hasNews(id)) this.#guard("activity", () => this.#readActivity(id, now));
+    }
     this.#guard("timer", () => this.#engine.handleTimeout(monotonicNow()));
     this.#settle();
   }
@@ -385,19 +385,15 @@ export class Agent implements ControlTarget {
     }
   }
 
-  /** Tells the engine of a context's payload if there was any since it was told last. */
+  /** Tells the engine of a context's payload. */
   #readActivity(id: number, now: number): void {
-    const seen = this.#seen.get(id);
-    if (seen === undefined || !this.#datapath.readActivity(id, this.#activity)) return;
-    const packets = this.#activity.sentPackets + this.#activity.receivedPackets;
-    if (packets === seen) return;
-    this.#seen.set(id, packets);
+    if (!this.#datapath.readActivity(id, this.#activity)) return;
     this.#lastPayload = now;
     this.#engine.handleActivity(id, this.#activity, now);
   }
 
   #tick(now: number): void {
-    for (const id of this.#seen.keys()) this.#readActivity(id, now);
+    for (const id of this.#datapath.withNews()) this.#readActivity(id, now);
     if (now >= this.#nextFlows) {
       this.#nextFlows = now + FLOWS_MS;
       for (const flow of this.#datapath.readFlows()) this.#engine.handleFlow(flow, now);
@@ -416,12 +412,10 @@ export class Agent implements ControlTarget {
       case "send":
         return this.#send(effect.source, effect.destination, effect.message);
       case "context-added":
-        this.#seen.set(effect.id, 0);
         return this.#datapath.addContext(effect);
       case "context-retagged":
         return this.#datapath.retag(effect.id, effect.localTag, effect.peerTag);
       case "context-removed":
-        this.#seen.delete(effect.id);
         return this.#datapath.removeContext(effect.id);
       case "path":
         return this.#datapath.setPath(

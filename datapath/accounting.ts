@@ -34,13 +34,19 @@ export interface Accounting {
   setInterfaces(indexes: readonly number[]): void;
 
   /**
-   * Counts payload between the ULIDs for context `id` from now on. Contexts with the same ULIDs share their figures.
+   * Counts payload between the ULIDs for context `id`, a small number, from now on. Contexts with the same ULIDs share their figures.
    * Throws `RangeError` when there are {@linkcode MAX_CONTEXTS} address pairs already.
    */
   add(id: number, ulid: LocatorPair): void;
 
   /** Stops counting for a context; unknown ones are ignored. */
   remove(id: number): void;
+
+  /**
+   * A number that has changed when the context has sent or received something; 0 when there is no such context. Costs
+   * much less than to read.
+   */
+  mark(id: number): number;
 
   /**
    * Fills `into` with what the context sent and received by the kernel's own path: octets are those of whole IPv6

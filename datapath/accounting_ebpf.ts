@@ -4,9 +4,10 @@
  */
 
 import { BPF_F_MMAPABLE, BpfMap, BpfMapType, BpfProgram, monotonicNow, type TcxDirection, TcxLink } from "deno-tun";
-import { formatAddress, parseAddress } from "../wire/address.ts";
-import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import { formatAddress } from "../wire/address.ts";
+import type { LocatorPair } from "../policies/policy.ts";
 import type { Activity, FlowObservation } from "../shim6/api.ts";
+import { AccountedPairs } from "./accounted_pairs.ts";
 import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, settle } from "./accounting.ts";
 import { TcxAttachments } from "./tcx_attachments.ts";
 import { accountingProgram, Flow, FLOW_LENGTH, PAIR_LENGTH, Slot, SLOT_LENGTH } from "./accounting_programs.ts";
@@ -23,15 +24,6 @@ const SLOT_WORDS = SLOT_LENGTH / 4;
  */
 const FLOW_OVERLAP = 1;
 
-/** The slot of an address pair. */
-interface PairSlot {
-  readonly slot: number;
-  readonly key: string;
-  readonly octets: Uint8Array;
-  /** Contexts that share the pair. */
-  contexts: number;
-}
-
 /** Accounting inside the kernel, Linux 6.6 and later. */
 export class EbpfAccounting implements Accounting {
   /** `ebpf` */
@@ -46,11 +38,11 @@ export class EbpfAccounting implements Accounting {
   readonly #attachments: TcxAttachments;
   /** The slots, mapped. */
   #words: Uint32Array;
-  readonly #byId = new Map<number, PairSlot>();
-  readonly #byPair = new Map<string, PairSlot>();
-  /** Slots given back, the longest free first: a program that still holds one is done long before its next use. */
-  readonly #free: number[] = [];
-  #unused = 0;
+  /**
+   * The number of a pair is that of its slot. It is not used again before all others have been: a program that still
+   * holds the slot is done long before.
+   */
+  readonly #pairs = new AccountedPairs(MAX_CONTEXTS);
   #flowsReadAt = 0;
 
   /** `protocol`: next header of Shim6. Throws `SystemError` where the kernel does not allow or know what is needed. */
@@ -90,7 +82,8 @@ export class EbpfAccounting implements Accounting {
 
   /** The number of a context's slot; undefined when there is no such context. */
   slotOf(id: number): number | undefined {
-    return this.#byId.get(id)?.slot;
+    const slot = this.#pairs.of(id);
+    return slot < 0 ? undefined : slot;
   }
 
   setInterfaces(indexes: readonly number[]): void {
@@ -99,44 +92,32 @@ export class EbpfAccounting implements Accounting {
 
   add(id: number, ulid: LocatorPair): void {
     this.remove(id);
-    const key = pairKey(ulid);
-    let pair = this.#byPair.get(key);
-    if (pair === undefined) {
-      const octets = new Uint8Array(PAIR_LENGTH);
-      octets.set(parseAddress(ulid.local));
-      octets.set(parseAddress(ulid.peer), PAIR_LENGTH / 2);
-      pair = { slot: this.#takeSlot(), key, octets, contexts: 0 };
-      this.#contexts.update(octets, new Uint8Array(new Uint32Array([pair.slot]).buffer));
-      this.#flows.delete(octets);
-      this.#byPair.set(key, pair);
-    }
-    pair.contexts++;
-    this.#byId.set(id, pair);
-  }
-
-  #takeSlot(): number {
-    if (this.#unused === MAX_CONTEXTS && this.#free.length === 0) {
-      throw new RangeError(`more than ${MAX_CONTEXTS} address pairs to account`);
-    }
-    const slot = this.#unused < MAX_CONTEXTS ? this.#unused++ : this.#free.shift()!;
+    const slot = this.#pairs.add(id, ulid);
+    if (this.#pairs.users(slot) > 1) return;
     this.#words.fill(0, slot * SLOT_WORDS, (slot + 1) * SLOT_WORDS);
-    return slot;
+    const octets = this.#pairs.octets(slot);
+    this.#contexts.update(octets, new Uint8Array(new Uint32Array([slot]).buffer));
+    this.#flows.delete(octets);
   }
 
   remove(id: number): void {
-    const pair = this.#byId.get(id);
-    if (pair === undefined) return;
-    this.#byId.delete(id);
-    if (--pair.contexts > 0) return;
-    this.#contexts.delete(pair.octets);
-    this.#byPair.delete(pair.key);
-    this.#free.push(pair.slot);
+    const slot = this.#pairs.of(id);
+    if (slot < 0) return;
+    if (this.#pairs.users(slot) === 1) this.#contexts.delete(this.#pairs.octets(slot));
+    this.#pairs.remove(id);
+  }
+
+  mark(id: number): number {
+    const slot = this.#pairs.of(id);
+    if (slot < 0) return 0;
+    const base = slot * SLOT_WORDS;
+    return this.#words[base + Slot.sentPackets / 4] + this.#words[base + Slot.receivedPackets / 4];
   }
 
   read(id: number, into: Activity): boolean {
-    const pair = this.#byId.get(id);
-    if (pair === undefined) return false;
-    const words = this.#words, base = pair.slot * SLOT_WORDS;
+    const slot = this.#pairs.of(id);
+    if (slot < 0) return false;
+    const words = this.#words, base = slot * SLOT_WORDS;
     into.lastSent = milliseconds(words, base + Slot.lastSent / 4);
     into.lastReceived = milliseconds(words, base + Slot.lastReceived / 4);
     into.firstUnanswered = milliseconds(words, base + Slot.firstUnanswered / 4);
@@ -173,8 +154,7 @@ export class EbpfAccounting implements Accounting {
 
   close(): void {
     this.#attachments.close();
-    this.#byId.clear();
-    this.#byPair.clear();
+    this.#pairs.clear();
     this.#words = new Uint32Array(0);
     for (const close of this.#closers.splice(0)) close();
   }

@@ -11,7 +11,7 @@ import type { Activity, FlowObservation, LocalLocator, PathInstruction } from ".
 
 /** A context as the datapath sees it. */
 export interface DatapathContext {
-  /** Unique among living contexts. */
+  /** Unique among living contexts, and small: tables are indexed by it. */
   readonly id: number;
   readonly ulid: LocatorPair;
   /** Found in packets that arrive. */
@@ -49,6 +49,12 @@ export interface Datapath {
    * nothing is steered; otherwise the ULID pair is steered into the device.
    */
   setPath(id: number, path: PathInstruction): void;
+
+  /** Whether a context sent or received anything since it was last asked for. */
+  hasNews(id: number): boolean;
+
+  /** The contexts of which {@linkcode hasNews} would say so, and asks for them. */
+  withNews(): Iterable<number>;
 
   /** Fills `into` with the context's activity. Returns false when there is no such context. */
   readActivity(id: number, into: Activity): boolean;

@@ -3,26 +3,21 @@
  * pair lies in arrays of the owner, under the number that the table gives it.
  */
 
+import { Numbers } from "./numbers.ts";
+
 /** Words of 32 bits in an address. */
 const ADDRESS_WORDS = 4;
 const PAIR_WORDS = 2 * ADDRESS_WORDS;
 
 /** Maps (local, peer) to a number below the capacity. Open addressing with linear probing, at most half full. */
 export class PairTable {
-  /** Pairs in the table. */
-  size = 0;
-
   readonly #capacity: number;
   readonly #keys: Uint32Array<ArrayBuffer>;
   readonly #hashes: Uint32Array;
   /** Number of the pair plus 1; 0 is empty. */
   readonly #buckets: Uint32Array;
   readonly #mask: number;
-  /** Numbers given back. */
-  readonly #free: Uint32Array;
-  #freeCount = 0;
-  /** Numbers from here on have never been in use. */
-  #unused = 0;
+  readonly #numbers: Numbers;
   /** Peers choose their addresses: without a secret they could choose them to collide. */
   readonly #seed: number;
 
@@ -31,11 +26,16 @@ export class PairTable {
     this.#capacity = capacity;
     this.#keys = new Uint32Array(capacity * PAIR_WORDS);
     this.#hashes = new Uint32Array(capacity);
-    this.#free = new Uint32Array(capacity);
+    this.#numbers = new Numbers(capacity);
     const buckets = 2 ** Math.ceil(Math.log2(2 * capacity));
     this.#buckets = new Uint32Array(buckets);
     this.#mask = buckets - 1;
     this.#seed = seed;
+  }
+
+  /** Pairs in the table. */
+  get size(): number {
+    return this.#numbers.size;
   }
 
   /** Whether no other pair fits in. */
@@ -53,10 +53,10 @@ export class PairTable {
     }
   }
 
-  /** Adds a pair that is not there, and returns its number. Throws `RangeError` when the table is full. */
+  /** Adds a pair that is not there, and returns its number, one that rested for long. Throws `RangeError` when the table is full. */
   insert(words: Uint32Array, local: number, peer: number): number {
-    if (this.full) throw new RangeError(`more than ${this.#capacity} address pairs`);
-    const pair = this.#freeCount > 0 ? this.#free[--this.#freeCount] : this.#unused++;
+    const pair = this.#numbers.take();
+    if (pair < 0) throw new RangeError(`more than ${this.#capacity} address pairs`);
     const hash = this.#hash(words, local, peer);
     const key = pair * PAIR_WORDS;
     for (let i = 0; i < ADDRESS_WORDS; i++) {
@@ -67,7 +67,6 @@ export class PairTable {
     let bucket = hash & this.#mask;
     while (this.#buckets[bucket] !== 0) bucket = bucket + 1 & this.#mask;
     this.#buckets[bucket] = pair + 1;
-    this.size++;
     return pair;
   }
 
@@ -83,16 +82,13 @@ export class PairTable {
       hole = bucket;
     }
     this.#buckets[hole] = 0;
-    this.#free[this.#freeCount++] = pair;
-    this.size--;
+    this.#numbers.give(pair);
   }
 
   /** Removes all pairs. Numbers start at 0 again. */
   clear(): void {
     this.#buckets.fill(0);
-    this.#freeCount = 0;
-    this.#unused = 0;
-    this.size = 0;
+    this.#numbers.clear();
   }
 
   /** The 32 octets of a pair, the local address first. */

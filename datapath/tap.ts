@@ -8,12 +8,11 @@
  */
 
 import { Ancillary, type ClassicInstruction, ClassicOpcode, monotonicNow, PacketRing } from "deno-tun";
-import { parseAddress } from "../wire/address.ts";
-import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import type { LocatorPair } from "../policies/policy.ts";
 import type { Activity, FlowObservation } from "../shim6/api.ts";
+import { AccountedPairs } from "./accounted_pairs.ts";
 import { type Accounting, MAX_CONTEXTS, MAX_FLOWS, settle } from "./accounting.ts";
 import { FlowTable } from "./flow_table.ts";
-import { PairTable } from "./pair_table.ts";
 
 /** Packets between two readings. At 20 ms this is 200,000 a second, or tens of Gbit/s of super-packets. */
 const RING_PACKETS = 4096;
@@ -90,14 +89,6 @@ export function tapFilter(interfaceIndexes: Iterable<number>, protocol: number):
   return filter;
 }
 
-/** An address pair with its place in the tables. */
-interface PairEntry {
-  readonly entry: number;
-  readonly key: string;
-  /** Contexts that share the pair. */
-  contexts: number;
-}
-
 /** Accounting by reading along. */
 export class TapAccounting implements Accounting {
   /** `tap` */
@@ -108,11 +99,9 @@ export class TapAccounting implements Accounting {
   readonly #ring: PacketRing;
   readonly #excludedPorts: ReadonlySet<number>;
   readonly #protocol: number;
-  readonly #contexts = new PairTable(MAX_CONTEXTS, secret());
+  readonly #pairs = new AccountedPairs(MAX_CONTEXTS);
   readonly #figures = new Float64Array(MAX_CONTEXTS * CONTEXT_FIGURES);
-  readonly #flows = new FlowTable(MAX_FLOWS, secret());
-  readonly #byId = new Map<number, PairEntry>();
-  readonly #byPair = new Map<string, PairEntry>();
+  readonly #flows = new FlowTable(MAX_FLOWS, crypto.getRandomValues(new Uint32Array(1))[0]);
   #drainedAt = -Infinity;
 
   /** `protocol`: next header of Shim6. Throws `SystemError` without CAP_NET_RAW. */
@@ -130,34 +119,30 @@ export class TapAccounting implements Accounting {
   add(id: number, ulid: LocatorPair): void {
     this.remove(id);
     this.#drain();
-    const key = pairKey(ulid);
-    let pair = this.#byPair.get(key);
-    if (pair === undefined) {
-      const words = pairWords(ulid);
-      const entry = this.#contexts.insert(words, 0, 4);
-      this.#figures.fill(0, entry * CONTEXT_FIGURES, (entry + 1) * CONTEXT_FIGURES);
-      this.#flows.forget(words, 0, 4);
-      pair = { entry, key, contexts: 0 };
-      this.#byPair.set(key, pair);
-    }
-    pair.contexts++;
-    this.#byId.set(id, pair);
+    const pair = this.#pairs.add(id, ulid);
+    if (this.#pairs.users(pair) > 1) return;
+    this.#figures.fill(0, pair * CONTEXT_FIGURES, (pair + 1) * CONTEXT_FIGURES);
+    const octets = this.#pairs.octets(pair);
+    this.#flows.forget(new Uint32Array(octets.buffer, octets.byteOffset, 8), 0, 4);
   }
 
   remove(id: number): void {
-    const pair = this.#byId.get(id);
-    if (pair === undefined) return;
-    this.#byId.delete(id);
-    if (--pair.contexts > 0) return;
-    this.#byPair.delete(pair.key);
-    this.#contexts.remove(pair.entry);
+    if (this.#pairs.of(id) >= 0) this.#pairs.remove(id);
+  }
+
+  mark(id: number): number {
+    const pair = this.#pairs.of(id);
+    if (pair < 0) return 0;
+    this.#drainIfDue();
+    const base = pair * CONTEXT_FIGURES;
+    return this.#figures[base + SENT_PACKETS] + this.#figures[base + RECEIVED_PACKETS];
   }
 
   read(id: number, into: Activity): boolean {
-    const pair = this.#byId.get(id);
-    if (pair === undefined) return false;
+    const pair = this.#pairs.of(id);
+    if (pair < 0) return false;
     this.#drainIfDue();
-    const figures = this.#figures, base = pair.entry * CONTEXT_FIGURES;
+    const figures = this.#figures, base = pair * CONTEXT_FIGURES;
     into.lastSent = figures[base + LAST_SENT];
     into.lastReceived = figures[base + LAST_RECEIVED];
     into.firstUnanswered = figures[base + FIRST_UNANSWERED];
@@ -176,8 +161,7 @@ export class TapAccounting implements Accounting {
   }
 
   close(): void {
-    this.#byId.clear();
-    this.#byPair.clear();
+    this.#pairs.clear();
     this.#ring.close();
   }
 
@@ -200,9 +184,9 @@ export class TapAccounting implements Accounting {
     const bytes = payload === 0 ? ring.length : payload + HEADER_LENGTH; // 0 in a jumbogram
     const packets = Math.ceil(bytes / USUAL_MTU);
 
-    const entry = this.#contexts.find(ring.words, local, peer);
-    if (entry >= 0) {
-      const figures = this.#figures, base = entry * CONTEXT_FIGURES;
+    const pair = this.#pairs.find(ring.words, local, peer);
+    if (pair >= 0) {
+      const figures = this.#figures, base = pair * CONTEXT_FIGURES;
       const last = ring.outgoing ? LAST_SENT : LAST_RECEIVED;
       const first = ring.outgoing ? FIRST_UNANSWERED : FIRST_UNREPLIED;
       const lastOtherWay = ring.outgoing ? LAST_RECEIVED : LAST_SENT;
@@ -232,16 +216,4 @@ export class TapAccounting implements Accounting {
     return !this.#excludedPorts.has(octets[ports] << 8 | octets[ports + 1]) &&
       !this.#excludedPorts.has(octets[ports + 2] << 8 | octets[ports + 3]);
   }
-}
-
-/** The addresses of a pair as words: the local one at 0, the peer's at 4. */
-function pairWords(pair: LocatorPair): Uint32Array {
-  const octets = new Uint8Array(32);
-  octets.set(parseAddress(pair.local));
-  octets.set(parseAddress(pair.peer), 16);
-  return new Uint32Array(octets.buffer);
-}
-
-function secret(): number {
-  return crypto.getRandomValues(new Uint32Array(1))[0];
 }

@@ -22,9 +22,9 @@ import {
   signalEventFd,
   SystemError,
 } from "deno-tun";
-import { type LocatorPair, pairKey } from "../policies/policy.ts";
+import { type LocatorPair, pairKey, samePair } from "../policies/policy.ts";
 import type { Activity, FlowObservation, LocalLocator, PathInstruction } from "../shim6/api.ts";
-import { type Address, formatAddress, parseAddress } from "../wire/address.ts";
+import { type Address, ADDRESS_LENGTH, formatAddress, writeAddress } from "../wire/address.ts";
 import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 import { type ContextTag, SHIM6_PROTOCOL } from "../wire/message.ts";
 import { getTag } from "../wire/octets.ts";
@@ -33,6 +33,7 @@ import { type Accounting, MAX_CONTEXTS, mergeActivity, noActivity, openAccountin
 import { EbpfAccounting } from "./accounting_ebpf.ts";
 import type { Datapath, DatapathContext, DatapathCounters, DatapathNotice } from "./datapath.ts";
 import { KernelTranslation } from "./kernel_translation.ts";
+import { Numbers } from "./numbers.ts";
 import { SharedRing } from "./shared_ring.ts";
 import { Steering } from "./steering.ts";
 import {
@@ -93,16 +94,8 @@ export class DatapathError extends Error {
   override name = "DatapathError";
 }
 
-interface ContextState {
-  readonly slot: number;
-  readonly context: DatapathContext;
-  path: PathInstruction | undefined;
-  /** MTU of the steering route; 0 while the pair is not steered. */
-  steeredMtu: number;
-  /** As last reported, see {@linkcode TunDatapath.readActivity}. */
-  firstUnanswered: number;
-  firstUnreplied: number;
-}
+/** No context has the number, or none is in the slot. */
+const NONE = -1;
 
 /**
  * Backend `tun`, or `bpf` when the kernel translates as well. Its methods must be called with the thread in the network
@@ -138,9 +131,22 @@ export class TunDatapath implements Datapath {
   readonly #counters = new Float64Array(new SharedArrayBuffer(COUNTERS.length * 8));
   readonly #state = new Int32Array(new SharedArrayBuffer(4));
   readonly #translated = noActivity();
-  readonly #contexts = new Map<number, ContextState>();
   /** Used in turn, so that the numbers of a context that ended are not taken for those of the next one. */
-  readonly #freeSlots = Array.from({ length: MAX_CONTEXTS }, (_, slot) => slot);
+  readonly #slots = new Numbers(MAX_CONTEXTS);
+  /** By the context's number, for there may be ten thousand contexts, and what is known of each slot lies in the arrays below. */
+  #slotOf = new Int16Array(64).fill(NONE);
+  readonly #idOf = new Int32Array(MAX_CONTEXTS).fill(NONE);
+  /** The ULIDs, the local one first. */
+  readonly #ulids = new Uint8Array(MAX_CONTEXTS * 2 * ADDRESS_LENGTH);
+  /** MTU of the steering route; 0 while the pair is not steered. */
+  readonly #steeredMtu = new Uint16Array(MAX_CONTEXTS);
+  /** As last reported, see {@linkcode readActivity}. */
+  readonly #firstUnanswered = new Float64Array(MAX_CONTEXTS);
+  readonly #firstUnreplied = new Float64Array(MAX_CONTEXTS);
+  /** Changes when there was payload, see {@linkcode hasNews}. */
+  readonly #marks = new Float64Array(MAX_CONTEXTS);
+  /** By slot. Most contexts never leave their ULID pair, and have none. */
+  readonly #paths = new Map<number, PathInstruction>();
   readonly #senders = new Map<Address, Sender>();
   /** MTU of each locator's interface. */
   #linkMtu = new Map<Address, number>();
@@ -254,7 +260,7 @@ export class TunDatapath implements Datapath {
   }
 
   #putAddress(at: number, address: Address): void {
-    this.#commandBytes.set(parseAddress(address), at);
+    writeAddress(address, this.#commandBytes, at);
   }
 
   /** Writes the octets that a tag has in a payload header, P bit included. */
@@ -293,9 +299,7 @@ export class TunDatapath implements Datapath {
         this.#putAddress(at + CommandField.LOCATOR_LOCAL, address);
       });
     }
-    for (const state of this.#contexts.values()) {
-      if (state.path !== undefined) this.#applyPath(state, state.path, false);
-    }
+    for (const [slot, path] of this.#paths) this.#applyPath(slot, path, false);
     // Only now, when no path names them any more; the Worker closes them.
     for (const { fd } of replaced) {
       this.#command(Command.REMOVE_SENDER, (view, at) => view.setInt32(at + CommandField.SENDER, fd, true));
@@ -326,38 +330,58 @@ export class TunDatapath implements Datapath {
     return Math.max(IPV6_MIN_MTU, Math.min(link, this.#pathMtu.get(pairKey(pair))?.mtu ?? LARGEST_MTU));
   }
 
+  #slot(id: number): number {
+    return id < this.#slotOf.length ? this.#slotOf[id] : NONE;
+  }
+
+  #ulid(slot: number): LocatorPair {
+    const at = slot * 2 * ADDRESS_LENGTH;
+    return { local: formatAddress(this.#ulids, at), peer: formatAddress(this.#ulids, at + ADDRESS_LENGTH) };
+  }
+
   /** Accounts for a context, and translates what arrives for it. Throws RangeError when there are too many. */
   addContext(context: DatapathContext): void {
-    if (this.#contexts.has(context.id)) return;
-    const slot = this.#freeSlots[0];
-    if (slot === undefined) throw new RangeError(`more than ${MAX_CONTEXTS} contexts`);
-    this.#accounting.add(context.id, context.ulid);
-    this.#kernel?.add(context);
-    this.#freeSlots.shift();
+    const { id, ulid } = context;
+    if (this.#slot(id) !== NONE) return;
+    const slot = this.#slots.take();
+    if (slot < 0) throw new RangeError(`more than ${MAX_CONTEXTS} contexts`);
+    try {
+      this.#accounting.add(id, ulid);
+      this.#kernel?.add(context);
+    } catch (error) {
+      this.#slots.give(slot);
+      throw error;
+    }
     this.#command(Command.ADD, (view, at) => {
       view.setInt32(at + CommandField.SLOT, slot, true);
-      this.#putAddress(at + CommandField.ULID_LOCAL, context.ulid.local);
-      this.#putAddress(at + CommandField.ULID_PEER, context.ulid.peer);
+      this.#putAddress(at + CommandField.ULID_LOCAL, ulid.local);
+      this.#putAddress(at + CommandField.ULID_PEER, ulid.peer);
       this.#putTag(at + CommandField.LOCAL_TAG, context.localTag);
       this.#putTag(at + CommandField.PEER_TAG, context.peerTag);
     });
-    this.#contexts.set(context.id, {
-      slot,
-      context,
-      path: undefined,
-      steeredMtu: 0,
-      firstUnanswered: 0,
-      firstUnreplied: 0,
-    });
-    this.#steering.addUlid(context.ulid.local);
+    if (id >= this.#slotOf.length) {
+      const larger = new Int16Array(Math.max(2 * this.#slotOf.length, id + 1)).fill(NONE);
+      larger.set(this.#slotOf);
+      this.#slotOf = larger;
+    }
+    this.#slotOf[id] = slot;
+    this.#idOf[slot] = id;
+    writeAddress(ulid.local, this.#ulids, slot * 2 * ADDRESS_LENGTH);
+    writeAddress(ulid.peer, this.#ulids, slot * 2 * ADDRESS_LENGTH + ADDRESS_LENGTH);
+    this.#steeredMtu[slot] =
+      this.#firstUnanswered[slot] =
+      this.#firstUnreplied[slot] =
+      this.#marks[slot] =
+        0;
+    this.#steering.addUlid(ulid.local);
   }
 
   /** Gives a context other tags. */
   retag(id: number, localTag: ContextTag, peerTag: ContextTag): void {
-    const state = this.#contexts.get(id);
-    if (state === undefined) return;
+    const slot = this.#slot(id);
+    if (slot === NONE) return;
     this.#command(Command.RETAG, (view, at) => {
-      view.setInt32(at + CommandField.SLOT, state.slot, true);
+      view.setInt32(at + CommandField.SLOT, slot, true);
       this.#putTag(at + CommandField.LOCAL_TAG, localTag);
       this.#putTag(at + CommandField.PEER_TAG, peerTag);
     });
@@ -366,13 +390,14 @@ export class TunDatapath implements Datapath {
 
   /** Ends a context; unknown ones are ignored. */
   removeContext(id: number): void {
-    const state = this.#contexts.get(id);
-    if (state === undefined) return;
-    this.#contexts.delete(id);
-    const { ulid } = state.context;
-    if (state.steeredMtu !== 0) this.#steering.unsteer(ulid);
-    this.#command(Command.REMOVE, (view, at) => view.setInt32(at + CommandField.SLOT, state.slot, true));
-    this.#freeSlots.push(state.slot);
+    const slot = this.#slot(id);
+    if (slot === NONE) return;
+    this.#slotOf[id] = this.#idOf[slot] = NONE;
+    this.#paths.delete(slot);
+    const ulid = this.#ulid(slot);
+    if (this.#steeredMtu[slot] !== 0) this.#steering.unsteer(ulid);
+    this.#command(Command.REMOVE, (view, at) => view.setInt32(at + CommandField.SLOT, slot, true));
+    this.#slots.give(slot);
     this.#kernel?.remove(id);
     this.#accounting.remove(id);
     this.#steering.removeUlid(ulid.local);
@@ -380,18 +405,18 @@ export class TunDatapath implements Datapath {
 
   /** How payload of a context is carried from now on. */
   setPath(id: number, path: PathInstruction): void {
-    const state = this.#contexts.get(id);
-    if (state === undefined) return;
-    this.#applyPath(state, path, path.release);
-    state.path = path;
+    const slot = this.#slot(id);
+    if (slot === NONE) return;
+    this.#applyPath(slot, path, path.release);
+    this.#paths.set(slot, path);
   }
 
-  #applyPath(state: ContextState, path: PathInstruction, release: boolean): void {
-    const { ulid, id } = state.context;
-    const translate = pairKey(path.pair) !== pairKey(ulid);
+  #applyPath(slot: number, path: PathInstruction, release: boolean): void {
+    const ulid = this.#ulid(slot), id = this.#idOf[slot];
+    const translate = !samePair(path.pair, ulid);
     const mtu = this.#mtuOf(path.pair);
     this.#command(Command.PATH, (view, at) => {
-      view.setInt32(at + CommandField.SLOT, state.slot, true);
+      view.setInt32(at + CommandField.SLOT, slot, true);
       view.setInt32(at + CommandField.SENDER, this.#senders.get(path.pair.local)?.fd ?? -1, true);
       view.setInt32(at + CommandField.MTU, mtu, true);
       const flags = (translate ? PathFlag.TRANSLATE : 0) | (path.hold ? PathFlag.HOLD : 0) |
@@ -402,34 +427,55 @@ export class TunDatapath implements Datapath {
       const heard = release && this.#accounting.read(id, this.#translated) ? this.#translated.lastReceived : 0;
       view.setFloat64(at + CommandField.LAST_HEARD, heard, true);
     });
-    this.#setKernelPath(state, path, mtu);
-    this.#steer(state, translate || path.hold ? mtu : 0);
+    this.#setKernelPath(id, path, translate, mtu);
+    this.#steer(slot, ulid, translate || path.hold ? mtu : 0);
   }
 
   /** The kernel translates what is neither held nor in need of an error that only the loop can report. */
-  #setKernelPath(state: ContextState, { pair, hold }: PathInstruction, mtu: number): void {
+  #setKernelPath(id: number, { pair, hold }: PathInstruction, translate: boolean, mtu: number): void {
     if (this.#kernel === undefined) return;
     const locator = this.#locators.find(({ address, usable }) => usable && address === pair.local);
-    const settled = locator !== undefined && !hold && pairKey(pair) !== pairKey(state.context.ulid);
+    const settled = locator !== undefined && !hold && translate;
     const interfaceIndex = locator?.interfaceIndex ?? 0;
-    this.#kernel.setPath(state.context.id, settled ? { pair, interfaceIndex, mtu } : undefined);
+    this.#kernel.setPath(id, settled ? { pair, interfaceIndex, mtu } : undefined);
   }
 
   /** Steers a context's ULID pair for a path of this MTU; 0 gives it back to the kernel. */
-  #steer(state: ContextState, mtu: number): void {
+  #steer(slot: number, ulid: LocatorPair, mtu: number): void {
     const steered = mtu === 0 ? 0 : Math.max(IPV6_MIN_MTU, mtu - PAYLOAD_HEADER_LENGTH);
-    if (steered === state.steeredMtu) return;
-    if (steered === 0) this.#steering.unsteer(state.context.ulid);
-    else this.#steering.steer(state.context.ulid, steered);
-    state.steeredMtu = steered;
+    if (steered === this.#steeredMtu[slot]) return;
+    if (steered === 0) this.#steering.unsteer(ulid);
+    else this.#steering.steer(ulid, steered);
+    this.#steeredMtu[slot] = steered;
+  }
+
+  /** Whether a context sent or received anything, by whatever way, since it was last asked for. */
+  hasNews(id: number): boolean {
+    const slot = this.#slot(id);
+    if (slot === NONE) return false;
+    const at = slot * ACTIVITY_FIELDS;
+    const translated = this.#activity[at + ActivityField.SENT_PACKETS] +
+      this.#activity[at + ActivityField.RECEIVED_PACKETS];
+    const mark = this.#accounting.mark(id) + translated;
+    if (mark === this.#marks[slot]) return false;
+    this.#marks[slot] = mark;
+    return true;
+  }
+
+  /** The contexts of which {@linkcode hasNews} would say so, and asks for them. */
+  *withNews(): IterableIterator<number> {
+    for (let slot = 0; slot < this.#slots.limit; slot++) {
+      const id = this.#idOf[slot];
+      if (id !== NONE && this.hasNews(id)) yield id;
+    }
   }
 
   /** What a context sent and received, by whatever way. Returns false when there is no such context. */
   readActivity(id: number, into: Activity): boolean {
-    const state = this.#contexts.get(id);
-    if (state === undefined) return false;
+    const slot = this.#slot(id);
+    if (slot === NONE) return false;
     if (!this.#accounting.read(id, into)) Object.assign(into, noActivity());
-    const values = this.#activity, at = state.slot * ACTIVITY_FIELDS, translated = this.#translated;
+    const values = this.#activity, at = slot * ACTIVITY_FIELDS, translated = this.#translated;
     translated.lastSent = values[at + ActivityField.LAST_SENT];
     translated.lastReceived = values[at + ActivityField.LAST_RECEIVED];
     translated.firstUnanswered = values[at + ActivityField.FIRST_UNANSWERED];
@@ -441,14 +487,11 @@ export class TunDatapath implements Datapath {
     mergeActivity(into, translated);
     // When packets leave by one way and answers come by the other, neither way knows since when an answer is awaited,
     // and the merge can only name the last packet. What it named first stays true until an answer comes.
-    if (state.firstUnanswered > into.lastReceived && state.firstUnanswered < into.firstUnanswered) {
-      into.firstUnanswered = state.firstUnanswered;
-    }
-    if (state.firstUnreplied > into.lastSent && state.firstUnreplied < into.firstUnreplied) {
-      into.firstUnreplied = state.firstUnreplied;
-    }
-    state.firstUnanswered = into.firstUnanswered;
-    state.firstUnreplied = into.firstUnreplied;
+    const unanswered = this.#firstUnanswered[slot], unreplied = this.#firstUnreplied[slot];
+    if (unanswered > into.lastReceived && unanswered < into.firstUnanswered) into.firstUnanswered = unanswered;
+    if (unreplied > into.lastSent && unreplied < into.firstUnreplied) into.firstUnreplied = unreplied;
+    this.#firstUnanswered[slot] = into.firstUnanswered;
+    this.#firstUnreplied[slot] = into.firstUnreplied;
     return true;
   }
 
@@ -505,15 +548,16 @@ export class TunDatapath implements Datapath {
 
   /** Tells the Worker and the steering routes the MTU of a pair. */
   #refreshMtu(key: string): void {
-    for (const state of this.#contexts.values()) {
-      if (state.path === undefined || pairKey(state.path.pair) !== key) continue;
-      const mtu = this.#mtuOf(state.path.pair);
+    for (const [slot, path] of this.#paths) {
+      if (pairKey(path.pair) !== key) continue;
+      const mtu = this.#mtuOf(path.pair);
       this.#command(Command.MTU, (view, at) => {
-        view.setInt32(at + CommandField.SLOT, state.slot, true);
+        view.setInt32(at + CommandField.SLOT, slot, true);
         view.setInt32(at + CommandField.MTU, mtu, true);
       });
-      this.#setKernelPath(state, state.path, mtu);
-      if (state.steeredMtu !== 0) this.#steer(state, mtu);
+      const ulid = this.#ulid(slot);
+      this.#setKernelPath(this.#idOf[slot], path, !samePair(path.pair, ulid), mtu);
+      if (this.#steeredMtu[slot] !== 0) this.#steer(slot, ulid, mtu);
     }
   }
 
