@@ -13,6 +13,7 @@ export * from "./clock.ts";
 export * from "./fd.ts";
 export * from "./raw6.ts";
 export * from "./raw6_batch.ts";
+export * from "./udp6.ts";
 export * from "./tun.ts";
 export * from "./tun_io.ts";
 export * from "./capabilities.ts";

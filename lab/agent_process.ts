@@ -30,12 +30,17 @@ const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 5_000;
 const PAUSE_MS = 20;
 
-/** Waits, asking now and then, until `done` says so. Throws {@linkcode LabTimeout}. */
-export async function waitFor(what: string, timeoutMs: number, done: () => Promise<boolean> | boolean): Promise<void> {
+/** Waits, asking every `pauseMs`, until `done` says so. Throws {@linkcode LabTimeout}. */
+export async function waitFor(
+  what: string,
+  timeoutMs: number,
+  done: () => Promise<boolean> | boolean,
+  pauseMs: number = PAUSE_MS,
+): Promise<void> {
   const deadline = monotonicNow() + timeoutMs;
   while (!await done()) {
     if (monotonicNow() > deadline) throw new LabTimeout(`${what}: not within ${timeoutMs / 1000} s`);
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
 

@@ -14,6 +14,7 @@ const HELP = `usage: shim6-agent lab COMMAND [options]
   failover [options]                                break the path of a stream and measure what happens
   exploration [options]                             break paths again and again: how long the agents explore
   delays [options]                                  which paths they choose when the paths have different delays
+  provider [options]                                kill a provider again and again: how long the agents explore
   traffic PROGRAM [options]                         an ordinary program that sends or receives
 
 each has --help`;
@@ -38,12 +39,16 @@ export async function labCommand(args: string[]): Promise<number> {
       return await explained(() => failoverCommand(rest));
     }
     case "exploration": {
-      const { explorationCommand } = await import("./exploration.ts");
+      const { explorationCommand } = await import("./trial_commands.ts");
       return await explained(() => explorationCommand(rest));
     }
     case "delays": {
-      const { delaysCommand } = await import("./exploration.ts");
+      const { delaysCommand } = await import("./trial_commands.ts");
       return await explained(() => delaysCommand(rest));
+    }
+    case "provider": {
+      const { providerCommand } = await import("./trial_commands.ts");
+      return await explained(() => providerCommand(rest));
     }
     case "traffic": {
       const { trafficCommand } = await import("./traffic.ts");

@@ -41,3 +41,22 @@ export async function onTestbed<T>(
     await removeDirectory();
   }
 }
+
+/** One of several testbeds of the same experiment. */
+export interface Testbed {
+  readonly topology: Topology;
+  /** For what the processes write. */
+  readonly directory: string;
+}
+
+/** Runs `work` on several new testbeds. As {@linkcode onTestbed}. */
+export function onTestbeds<T>(
+  options: readonly TestbedOptions[],
+  work: (testbeds: readonly Testbed[]) => Promise<T>,
+  built: readonly Testbed[] = [],
+): Promise<T> {
+  const [next, ...others] = options;
+  if (next === undefined) return work(built);
+  const goOn = (topology: Topology, directory: string) => onTestbeds(others, work, [...built, { topology, directory }]);
+  return onTestbed(next, undefined, goOn);
+}

@@ -1,22 +1,25 @@
 /** Which paths hosts choose when the paths have different delays (paper §5.4, figures 6 and 7). */
 
+import { pathsBreak } from "./failures.ts";
 import type { FailureOutcome } from "./host_pair.ts";
 import { round } from "./statistics.ts";
 import { explorationTimes, type RecoveryReport, recoveryReport, runTrials, type TrialOptions } from "./trials.ts";
 
-/** Path i has this one-way delay times i, in both directions. */
+/** The paper's hosts have three locators each. */
+export const DELAYS_LOCATORS = [3, 3] as const;
 const DELAY_STEP_MS = 10;
+
+/** One-way delay of path `index` in ms, the same in both directions. */
+export function delayOfPath(index: number): number {
+  return DELAY_STEP_MS * index;
+}
 
 /** What the experiment is told. */
 export type DelaysOptions = Omit<TrialOptions, "locators">;
 
-/** Breaks the paths in use, again and again, with three locators on each side. */
+/** Breaks the paths in use, again and again. */
 export function runDelays(options: DelaysOptions): FailureOutcome[] {
-  return runTrials(
-    { ...options, locators: [3, 3] },
-    (_random, index) => DELAY_STEP_MS * index,
-    (pair, chooser) => chooser.next(2, pair.forth, pair.back),
-  );
+  return runTrials({ ...options, locators: DELAYS_LOCATORS }, (_random, index) => delayOfPath(index), pathsBreak(2));
 }
 
 /** What was chosen. */

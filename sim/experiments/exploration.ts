@@ -1,5 +1,6 @@
 /** How long hosts explore when n unidirectional paths are broken (paper §5.3, figure 5). */
 
+import { pathsBreak } from "./failures.ts";
 import type { FailureOutcome } from "./host_pair.ts";
 import { runTrials, type TrialOptions } from "./trials.ts";
 
@@ -14,9 +15,5 @@ export interface ExplorationOptions extends TrialOptions {
 /** Breaks both paths in use and `broken` - 2 others, again and again; a single one in alternate directions. */
 export function runExploration(options: ExplorationOptions): FailureOutcome[] {
   const { broken, delayMs: [low, high] } = options;
-  return runTrials(
-    options,
-    (random) => low + (high - low) * random.next(),
-    (pair, chooser) => chooser.next(broken, pair.forth, pair.back),
-  );
+  return runTrials(options, (random) => low + (high - low) * random.next(), pathsBreak(broken));
 }

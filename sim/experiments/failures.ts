@@ -1,8 +1,11 @@
-/** Which paths break (paper §5.3): both paths in use, and others of which no combination comes twice if that can be. */
+/** Which paths break, by their numbers: path i of the way back has the number paths + i. */
 
 import type { SeededRandom } from "../random.ts";
 
-/** Chooses among `paths` unidirectional paths in each direction; path i of the way back has the number paths + i. */
+/**
+ * Both paths in use, and others of which no combination comes twice if that can be (paper §5.3), of `paths` unidirectional
+ * paths in each direction.
+ */
 export class FailureChooser {
   readonly #paths: number;
   readonly #random: SeededRandom;
@@ -60,4 +63,40 @@ function binomial(n: number, k: number): number {
   let result = 1;
   for (let i = 1; i <= k; i++) result = result * (n - k + i) / i;
   return Math.round(result);
+}
+
+/** The numbers of the paths on which two hosts send. */
+export interface PathsInUse {
+  readonly forth: number;
+  readonly back: number;
+}
+
+/** A failure that happens to a pair of hosts: the numbers of the paths that break. */
+export type FailureKind = (inUse: PathsInUse, chooser: FailureChooser, random: SeededRandom) => number[];
+
+/** Both paths in use and `broken` - 2 others break; with 1 a single one, in alternate directions. */
+export function pathsBreak(broken: number): FailureKind {
+  return ({ forth, back }, chooser) => chooser.next(broken, forth, back);
+}
+
+/**
+ * The provider on which a host sends dies, and `down` - 1 others of that host, with all paths through them; host A and
+ * host B in turn, which have so many `locators`, more than `down`.
+ */
+export function providerDies(locators: readonly [number, number], down: number): FailureKind {
+  let turn = 0;
+  return ({ forth, back }, _chooser, random) => {
+    const atA = turn++ % 2 === 0;
+    const locatorOf = (index: number) => atA ? Math.floor(index / locators[1]) : index % locators[1];
+    const dead = [locatorOf(atA ? forth : back)];
+    while (dead.length < down) {
+      const drawn = random.below(locators[atA ? 0 : 1]);
+      if (!dead.includes(drawn)) dead.push(drawn);
+    }
+    const paths = locators[0] * locators[1];
+    const broken = Array.from({ length: paths }, (_, index) => index).filter((index) =>
+      dead.includes(locatorOf(index))
+    );
+    return [...broken, ...broken.map((index) => index + paths)];
+  };
 }

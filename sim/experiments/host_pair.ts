@@ -22,6 +22,8 @@ export interface HostPairOptions {
   /** One-way delay in ms of path `index` (0 … paths - 1), from A to B and from B to A. */
   readonly delayMs: (index: number, forth: boolean) => number;
   readonly random: SeededRandom;
+  /** Each host sends a packet so often; {@linkcode TRAFFIC_INTERVAL_MS} when absent. */
+  readonly trafficMs?: number;
 }
 
 /** What a failure did to one host. Times in ms. */
@@ -51,7 +53,8 @@ export interface FailureOutcome {
   readonly bestRttMs: number;
 }
 
-const TRAFFIC_INTERVAL_MS = 1_000;
+/** The paper's traffic (§5.3): one packet a second. */
+export const TRAFFIC_INTERVAL_MS = 1_000;
 /** A failure that is not repaired in this time counts as unrecovered. */
 const PATIENCE_MS = 3_600_000;
 const ESTABLISHMENT_MS = 60_000;
@@ -72,10 +75,12 @@ export class HostPair {
   readonly #watchB: HostWatch;
   readonly #ulid: LocatorPair;
   readonly #longestDelayMs: number;
+  readonly #trafficMs: number;
   #traffic: Traffic[] = [];
   #isWell = true;
 
-  constructor({ locators: [countA, countB], profile, policy, delayMs, random }: HostPairOptions) {
+  constructor({ locators: [countA, countB], profile, policy, delayMs, random, trafficMs }: HostPairOptions) {
+    this.#trafficMs = trafficMs ?? TRAFFIC_INTERVAL_MS;
     const network = this.network = new VirtualNetwork({ seed: random.uint32() });
     const addressesA = addressesOf("a", countA), addressesB = addressesOf("b", countB);
     this.pairs = allPairs(addressesA, addressesB);
@@ -113,18 +118,18 @@ export class HostPair {
 
   /** Lets the hosts live in peace for about `ms`, with traffic whose phases are new. */
   live(ms: number): void {
-    const { clock, random } = this.network;
+    const { clock, random } = this.network, intervalMs = this.#trafficMs;
     for (const traffic of this.#traffic) traffic.stop();
     this.#traffic = [];
     const ulidB = { local: this.#ulid.peer, peer: this.#ulid.local };
     const flows = [{ from: this.#a, to: this.#b, ulid: this.#ulid }, { from: this.#b, to: this.#a, ulid: ulidB }];
     for (const flow of flows) {
-      clock.after(TRAFFIC_INTERVAL_MS * random.next(), () => {
-        const options = { ...flow, intervalMs: TRAFFIC_INTERVAL_MS, bothWays: false };
+      clock.after(intervalMs * random.next(), () => {
+        const options = { ...flow, intervalMs, bothWays: false };
         this.#traffic.push(new Traffic(this.network, options));
       });
     }
-    this.network.run(Math.max(ms, 2 * TRAFFIC_INTERVAL_MS) + TRAFFIC_INTERVAL_MS * random.next());
+    this.network.run(Math.max(ms, 2 * intervalMs) + intervalMs * random.next());
   }
 
   /** Breaks the unidirectional paths with these numbers, waits until the hosts have got over it, and mends them. */

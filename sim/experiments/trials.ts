@@ -3,7 +3,7 @@
 import type { Policy } from "../../policies/policy.ts";
 import type { Profile } from "../../reap/profile.ts";
 import { SeededRandom } from "../random.ts";
-import { FailureChooser } from "./failures.ts";
+import { FailureChooser, type FailureKind } from "./failures.ts";
 import { type FailureOutcome, HostPair } from "./host_pair.ts";
 import { mean, type Quantiles, quantiles, round, shareBelow } from "./statistics.ts";
 
@@ -17,10 +17,12 @@ export interface TrialOptions {
   readonly seed: number;
   /** How long the hosts live in peace before each failure. */
   readonly pauseMs: number;
+  /** Each host sends a packet so often; a second, as in the paper, when absent. */
+  readonly trafficMs?: number;
 }
 
-/** A failure that happens to a pair of hosts: the numbers of the paths that break. */
-export type FailureKind = (pair: HostPair, chooser: FailureChooser, random: SeededRandom) => number[];
+/** Draws the one-way delay in ms of path `index` (0 … paths - 1), from A to B (`forth`) or from B to A. */
+export type DelayDraw = (random: SeededRandom, index: number, forth: boolean) => number;
 
 /** Failures that one pair of hosts goes through before the next pair is built, with other delays. */
 const FAILURES_PER_PAIR = 25;
@@ -28,10 +30,10 @@ const FAILURES_PER_PAIR = 25;
 /** Runs the trials. `delayMs` draws the delay of a path when a pair of hosts is built. */
 export function runTrials(
   options: TrialOptions,
-  delayMs: (random: SeededRandom, index: number, forth: boolean) => number,
+  delayMs: DelayDraw,
   kind: FailureKind,
 ): FailureOutcome[] {
-  const { policy, profile, locators, trials, seed, pauseMs } = options;
+  const { policy, profile, locators, trials, seed, pauseMs, trafficMs } = options;
   const master = new SeededRandom(seed);
   const outcomes: FailureOutcome[] = [];
   const chooser = new FailureChooser(locators[0] * locators[1], master.fork());
@@ -42,6 +44,7 @@ export function runTrials(
       locators,
       profile,
       policy,
+      trafficMs,
       delayMs: (index, forth) => delayMs(delayRandom, index, forth),
       random: master.fork(),
     });
