@@ -89,6 +89,10 @@ export const SYMBOLS = {
   prctl: { parameters: ["i32", "usize", "usize", "usize", "usize"], result: "i32" },
   /** int sched_setscheduler(pid_t pid, int policy, const struct sched_param *param) */
   sched_setscheduler: { parameters: ["i32", "i32", "buffer"], result: "i32" },
+  /** int getpriority(int which, id_t who) */
+  getpriority: { parameters: ["i32", "u32"], result: "i32" },
+  /** int setpriority(int which, id_t who, int value) */
+  setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
   /** pid_t gettid(void) */
   gettid: { parameters: [], result: "i32" },
   /** uid_t geteuid(void) */

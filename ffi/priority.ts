@@ -14,3 +14,17 @@ export function runInRealTime(): boolean {
   parameters[0] = LOWEST_PRIORITY;
   return libc().sched_setscheduler(THIS_THREAD, SCHED_FIFO, parameters) === 0;
 }
+
+const PRIO_PROCESS = 0;
+/** Of -20 to 19: some ten times the share of an ordinary thread. */
+const PREFERRED = -10;
+
+/**
+ * Prefers the calling thread, and the processes that it starts from now on, to ordinary ones. Nothing changes when that is
+ * not allowed. Returns what gives the thread its former place again.
+ */
+export function preferThisThread(): () => void {
+  const before = libc().getpriority(PRIO_PROCESS, THIS_THREAD);
+  libc().setpriority(PRIO_PROCESS, THIS_THREAD, PREFERRED);
+  return () => void libc().setpriority(PRIO_PROCESS, THIS_THREAD, before);
+}

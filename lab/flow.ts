@@ -1,6 +1,6 @@
 /** The paper's traffic in the testbed: one datagram every so often. */
 
-import { UdpSource, withNetns } from "deno-tun";
+import { monotonicNow, UdpSource, withNetns } from "deno-tun";
 import type { LabHost } from "./topology.ts";
 
 const PORT = 5002;
@@ -10,6 +10,8 @@ const LENGTH = 64;
 export class Flow {
   readonly #source: UdpSource;
   readonly #intervalMs: number;
+  /** How much later than planned each datagram left, ms: a measure of how busy the machine is. */
+  readonly latenessMs: number[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Opens the flow between the first addresses of two hosts; nothing is sent yet. Throws SystemError. */
@@ -22,7 +24,9 @@ export class Flow {
   /** Sends the next datagram after `phaseMs`, and one every interval from then on. */
   restart(phaseMs: number): void {
     clearTimeout(this.#timer);
+    const due = monotonicNow() + phaseMs;
     this.#timer = setTimeout(() => {
+      this.latenessMs.push(Math.max(0, monotonicNow() - due));
       this.#source.send(); // that a path is dead is no news here
       this.restart(this.#intervalMs);
     }, phaseMs);

@@ -5,6 +5,7 @@ import { Flags, formatReport, writeTimes } from "../sim/commands.ts";
 import { delayOfPath, DELAYS_LOCATORS, delaysReport } from "../sim/experiments/delays.ts";
 import { type FailureKind, pathsBreak, providerDies } from "../sim/experiments/failures.ts";
 import { COUNTED, type DelayDraw, explorationTimes, recoveryReport } from "../sim/experiments/trials.ts";
+import { quantiles } from "../sim/experiments/statistics.ts";
 import { withCleanEnd } from "./clean_end.ts";
 import { Progress } from "./progress.ts";
 import { thisProgram } from "./self.ts";
@@ -88,8 +89,10 @@ export async function delaysCommand(args: string[]): Promise<number> {
   if (flags.helped) return 0;
   const common = readCommon(flags);
   const failures = flags.integer("failures", TRIALS, 1);
-  const outcomes = await run({ ...common, ...LAB_DELAYS, trials: failures }, "lab delays");
-  console.log(formatReport({ ...flags.described(), failures, seed: common.seed, ...delaysReport(outcomes) }));
+  const { outcomes, lateness } = await run({ ...common, ...LAB_DELAYS, trials: failures }, "lab delays");
+  console.log(
+    formatReport({ ...flags.described(), failures, seed: common.seed, ...delaysReport(outcomes), ...lateness }),
+  );
   return outcomes.every(({ recovered }) => recovered) ? 0 : 1;
 }
 
@@ -114,7 +117,7 @@ async function recover(
   const [low, high] = flags.range("delay-ms", [0, 0]);
   const isDelayed = flags.text("delay-ms") !== undefined;
   const delayMs: DelayDraw | undefined = isDelayed ? (random) => low + (high - low) * random.next() : undefined;
-  const outcomes = await run({ ...common, locators, trials, kind, delayMs }, title);
+  const { outcomes, lateness } = await run({ ...common, locators, trials, kind, delayMs }, title);
   await writeTimes(flags.text("times"), outcomes);
   console.log(formatReport({
     ...flags.described(),
@@ -124,6 +127,7 @@ async function recover(
     seed: common.seed,
     ...(isDelayed ? { delay_ms: `${low}-${high}` } : {}),
     ...recoveryReport(outcomes, explorationTimes(outcomes, counted)),
+    ...lateness,
   }));
   return outcomes.every(({ recovered }) => recovered) ? 0 : 1;
 }
@@ -131,7 +135,9 @@ async function recover(
 async function run(options: LabTrialOptions, title: string) {
   const progress = new Progress(title);
   try {
-    return await withCleanEnd(() => runLabTrials({ ...options, onProgress: (what) => progress.at(what) }));
+    const onProgress = (what: string) => progress.at(what);
+    const { outcomes, latenessMs } = await withCleanEnd(() => runLabTrials({ ...options, onProgress }));
+    return { outcomes, lateness: { lateness_ms: quantiles(latenessMs) } };
   } finally {
     progress.end();
   }

@@ -6,7 +6,7 @@
  * own. The same failures are drawn as in the simulator, and the same figures put together. All processes read one clock.
  */
 
-import { monotonicNow } from "deno-tun";
+import { monotonicNow, preferThisThread } from "deno-tun";
 import type { LocatorPair } from "../policies/policy.ts";
 import { FailureChooser, type FailureKind } from "../sim/experiments/failures.ts";
 import { type FailureOutcome, TRAFFIC_INTERVAL_MS } from "../sim/experiments/host_pair.ts";
@@ -48,6 +48,13 @@ export interface LabTrialOptions {
   readonly onProgress?: (what: string) => void;
 }
 
+/** What came of it. */
+export interface LabTrials {
+  readonly outcomes: readonly FailureOutcome[];
+  /** How late this program's own timers were, ms: below this, times in the testbed say nothing. */
+  readonly latenessMs: readonly number[];
+}
+
 const ESTABLISH_TIMEOUT_MS = 30_000;
 /** The gaps between probes grow to a minute (RFC 5534 §7), so a failure may well last several. */
 const PATIENCE_MS = 300_000;
@@ -61,36 +68,45 @@ const SITE = "2001:db8::/32";
  * Runs the failures. Whatever happens, nothing is left of the testbeds. Throws CommandError when an agent does not start,
  * and LabTimeout when two get no context, or do not get well on mended paths.
  */
-export function runLabTrials(options: LabTrialOptions): Promise<FailureOutcome[]> {
-  const { trials, locators, name, seed, kind, onProgress } = options;
+export async function runLabTrials(options: LabTrialOptions): Promise<LabTrials> {
+  const { trials, locators, name } = options;
   const count = Math.min(options.testbeds, trials);
   const topologies = Array.from({ length: count }, (_, i) => ({ name: `${name}-${i + 1}`, providers: locators }));
-  return onTestbeds(topologies, async (testbeds) => {
-    const random = new SeededRandom(seed);
-    const chooser = new FailureChooser(locators[0] * locators[1], random.fork());
-    const kindRandom = random.fork();
-    const labs = testbeds.map((testbed) => new TrialLab(testbed, options, random.fork()));
-    try {
-      // One after the other, so that slow machines are not late for the timers of the agents that run already.
-      for (const [i, lab] of labs.entries()) {
-        onProgress?.(`testbed ${i + 1} of ${count}`);
-        await lab.start();
-      }
-      const outcomes: FailureOutcome[] = [];
-      let begun = 0;
-      await Promise.all(labs.map(async (lab) => {
-        while (begun++ < trials) {
-          await lab.live();
-          outcomes.push(await lab.fail((inUse) => kind(inUse, chooser, kindRandom)));
-          onProgress?.(`${outcomes.length} of ${trials} failures`);
-        }
-      }));
-      await Promise.all(labs.map((lab) => lab.stop()));
-      return outcomes;
-    } finally {
-      for (const lab of labs) lab.endTraffic();
+  // Waiting for a processor would count as delay of the network.
+  const noLongerPreferred = preferThisThread();
+  try {
+    return await onTestbeds(topologies, (testbeds) => goThrough(testbeds, options));
+  } finally {
+    noLongerPreferred();
+  }
+}
+
+async function goThrough(testbeds: readonly Testbed[], options: LabTrialOptions): Promise<LabTrials> {
+  const { trials, locators, seed, kind, onProgress } = options;
+  const random = new SeededRandom(seed);
+  const chooser = new FailureChooser(locators[0] * locators[1], random.fork());
+  const kindRandom = random.fork();
+  const labs = testbeds.map((testbed) => new TrialLab(testbed, options, random.fork()));
+  try {
+    // One after the other, so that slow machines are not late for the timers of the agents that run already.
+    for (const [i, lab] of labs.entries()) {
+      onProgress?.(`testbed ${i + 1} of ${labs.length}`);
+      await lab.start();
     }
-  });
+    const outcomes: FailureOutcome[] = [];
+    let begun = 0;
+    await Promise.all(labs.map(async (lab) => {
+      while (begun++ < trials) {
+        await lab.live();
+        outcomes.push(await lab.fail((inUse) => kind(inUse, chooser, kindRandom)));
+        onProgress?.(`${outcomes.length} of ${trials} failures`);
+      }
+    }));
+    await Promise.all(labs.map((lab) => lab.stop()));
+    return { outcomes, latenessMs: labs.flatMap((lab) => lab.latenessMs) };
+  } finally {
+    for (const lab of labs) lab.endTraffic();
+  }
 }
 
 /** One host of the experiment. */
@@ -118,6 +134,8 @@ class TrialLab {
   readonly #half: number;
   #ends: readonly End[] = [];
   #flows: readonly Flow[] = [];
+  /** See {@linkcode LabTrials}. */
+  readonly latenessMs: number[] = [];
   #emulator: Emulator | undefined;
   #emulatorLog: Promise<void> | undefined;
   /** When an agent last changed its state or its pair, monotonic ms. */
@@ -214,7 +232,10 @@ class TrialLab {
 
   /** Closes what this process itself has open. */
   endTraffic(): void {
-    for (const flow of this.#flows) flow.close();
+    for (const flow of this.#flows) {
+      flow.close();
+      this.latenessMs.push(...flow.latenessMs);
+    }
     this.#flows = [];
   }
 
