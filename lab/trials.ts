@@ -213,7 +213,7 @@ class TrialLab {
       if (!(error instanceof LabTimeout)) throw error;
       recovered = false;
     }
-    const outcome = this.#outcome(failedAt, recovered);
+    const outcome = this.#outcome(broken.length, failedAt, recovered);
     for (const path of broken) path.up = true;
     await this.#emulateState(broken);
     const state = this.#emulator === undefined ? "up" : "emulated";
@@ -255,12 +255,13 @@ class TrialLab {
     }
   }
 
-  #outcome(failedAt: number, recovered: boolean): FailureOutcome {
+  #outcome(broken: number, failedAt: number, recovered: boolean): FailureOutcome {
     const [forth, back] = this.#ends.map((end) => this.#current(end));
     const best = (paths: readonly TrialPath[]) =>
       paths.reduce((least, { up, delayMs }) => up ? Math.min(least, delayMs) : least, Infinity);
     const left = this.#ends.map(({ watch }) => watch).filter((watch) => watch.departures > 0);
     return {
+      broken,
       hosts: left.toSorted((x, y) => x.leftAt - y.leftAt).map((watch) => ({
         detectionMs: watch.leftAt - failedAt,
         explorationMs: watch.explorationMs,

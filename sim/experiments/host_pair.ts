@@ -38,6 +38,8 @@ export interface HostOutcome {
 
 /** What a failure did. */
 export interface FailureOutcome {
+  /** How many unidirectional paths broke. */
+  readonly broken: number;
   /** The hosts that left Operational, in the order in which they did. */
   readonly hosts: readonly HostOutcome[];
   readonly recovered: boolean;
@@ -147,17 +149,18 @@ export class HostPair {
       // Packets that are still under way may be answered, and may even make a host explore again.
       network.run(2 * this.#longestDelayMs + 1);
     } while (!this.#isWell);
-    const outcome = this.#outcome(failedAt, recoveredAt);
+    const outcome = this.#outcome(broken.length, failedAt, recoveredAt);
     network.mendAll();
     this.#judge();
     network.runUntil(() => this.#isWell, PATIENCE_MS);
     return outcome;
   }
 
-  #outcome(failedAt: number, recoveredAt: number): FailureOutcome {
+  #outcome(broken: number, failedAt: number, recoveredAt: number): FailureOutcome {
     const left = [this.#watchA, this.#watchB].filter((watch) => watch.departures > 0);
     const { forth, back } = this;
     return {
+      broken,
       hosts: left.toSorted((x, y) => x.leftAt - y.leftAt).map((watch) => ({
         detectionMs: watch.leftAt - failedAt,
         explorationMs: watch.explorationMs,
