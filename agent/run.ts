@@ -17,8 +17,9 @@ import {
   readConfigFile,
 } from "./config.ts";
 import { UsageError } from "./errors.ts";
-import { startLogging } from "./logging.ts";
+import { log, startLogging } from "./logging.ts";
 import { preflight } from "./preflight.ts";
+import { becomeUnprivileged, giveUpStartRights } from "./privileges.ts";
 
 /** A flag of `run`: the configuration key it sets and how its text is read. */
 interface Flag {
@@ -196,9 +197,12 @@ export async function runCommand(args: string[], moduleUrl: string): Promise<num
     return 0;
   }
   preflight();
+  const kept = becomeUnprivileged();
   const stopLogging = await startLogging(config.logLevel, config.logFormat);
   try {
     const agent = await Agent.start(config, moduleUrl);
+    giveUpStartRights();
+    if (kept !== undefined) log.warn("threads of the runtime keep all of root's rights", { because: kept });
     const stop = () => agent.stop();
     Deno.addSignalListener("SIGTERM", stop);
     Deno.addSignalListener("SIGINT", stop);

@@ -26,11 +26,13 @@ import {
   drainEventFd,
   Errno,
   GsoType,
+  keepCapabilities,
   LARGEST_PACKET,
   monotonicNow,
   PayloadReceiver,
   PollEvent,
   PollSet,
+  revokePermissions,
   SendBatch,
   signalEventFd,
   SystemError,
@@ -500,8 +502,10 @@ export function runTunWorker(init: TunWorkerInit): void {
   }
 }
 
-/** What the Worker does: waits for `init`, then runs the loop. */
+/** What the Worker does: gives up all rights, since it works on what was opened for it, then runs the loop it is sent. */
 export function tunWorkerMain(): void {
+  keepCapabilities([]);
+  revokePermissions();
   self.addEventListener("message", (event) => {
     runTunWorker((event as MessageEvent<TunWorkerInit>).data);
     self.close();

@@ -75,6 +75,10 @@ export const SYMBOLS = {
   syscall_bpf: { name: "syscall", parameters: ["i64", "i32", "buffer", "u32"], result: "i64" },
   /** long capget(2) through syscall(long number, struct __user_cap_header_struct *, struct __user_cap_data_struct *) */
   syscall_capget: { name: "syscall", parameters: ["i64", "buffer", "buffer"], result: "i64" },
+  /** long capset(2) through syscall(long number, struct __user_cap_header_struct *, struct __user_cap_data_struct *) */
+  syscall_capset: { name: "syscall", parameters: ["i64", "buffer", "buffer"], result: "i64" },
+  /** int execv(const char *path, char *const argv[]) */
+  execv: { parameters: ["buffer", "buffer"], result: "i32" },
   /** unsigned if_nametoindex(const char *name) */
   if_nametoindex: { parameters: ["buffer"], result: "u32" },
   /** int setns(int fd, int type) */

@@ -24,3 +24,5 @@ export * from "./frame_buffer.ts";
 export * from "./icmp6.ts";
 export * from "./priority.ts";
 export * from "./ethtool.ts";
+export * from "./exec.ts";
+export * from "./permissions.ts";
