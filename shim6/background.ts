@@ -72,7 +72,7 @@ export class Background {
   /** Payload was exchanged: the context's peer is worth knowing. */
   consider(context: Context, now: number): void {
     if (this.#core.reap.policy.background === undefined || this.#ofContext.has(context)) return;
-    const key = context.peer!.hostKey;
+    const key = context.peer!.hostKey(context.ulid.peer);
     let peer = this.#peers.get(key);
     if (peer === undefined) {
       peer = { key, contexts: new Set(), credit: DEPTH, creditAt: now, pending: undefined, queueIndex: -1 };

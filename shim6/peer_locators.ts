@@ -66,9 +66,13 @@ export class PeerLocators {
     return new PeerLocators(addresses, single ? 1 : 3, 0, addresses.length, undefined);
   }
 
-  /** The same text for every context with the same host, whichever ULID of it they have. */
-  get hostKey(): Address {
-    return this.addresses.reduce((first, address) => address < first ? address : first);
+  /**
+   * The same text for every context with the same host, whichever ULID of it they have. Nobody can pass for another host by
+   * naming its address: only verified ones count. A list may have none, and be empty; then the ULID is all there is.
+   */
+  hostKey(ulid: Address): Address {
+    const verified = this.addresses.filter((_, i) => this.verifiedAt(i));
+    return verified.length === 0 ? ulid : verified.reduce((first, address) => address < first ? address : first);
   }
 
   /** Whether the address is in the set. */

@@ -1,6 +1,7 @@
 /** Changes of locator lists and preferences (RFC 5533 §10). */
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
+import { createPolicy } from "../../policies/registry.ts";
 import { ulidOnlyVerifier } from "../../shim6/verifier.ts";
 import { controlPacket, emitMessage } from "../../wire/codec.ts";
 import {
@@ -11,7 +12,7 @@ import {
   ReapState,
   type UpdateRequest,
 } from "../../wire/message.ts";
-import { A1, A2, A3, B1, B2, B3, Bench, i2For, list, locator, PEER_LIST, STRANGER } from "./bench.ts";
+import { A1, A2, A3, B1, B2, B3, Bench, i2For, list, locator, PEER_LIST, STRANGER, ULID } from "./bench.ts";
 
 const { UpdateRequest, UpdateAcknowledgement, Probe, R1bis } = MessageType;
 const A4 = "2001:db8:a4::1", B4 = "2001:db8:b4::1";
@@ -179,6 +180,16 @@ Deno.test("a list longer than the limit is cut, and preferences for the whole of
   assertEquals(bench.view()?.peerLocators.map((l) => l.address), [B1, B2]);
   const message = update(tag, { preferences: preferences(PEER_LIST.generation, [0], [0], [0]) });
   Bench.only(bench.receive(message), UpdateAcknowledgement);
+});
+
+Deno.test("a peer whose list is empty has its ULID, and nothing else", () => {
+  const bench = new Bench({ policy: createPolicy("rtt") });
+  const tag = bench.toEstablished();
+  bench.receive(update(tag, { locators: list(5) }));
+  assertEquals(bench.view()?.peerLocators, []);
+  bench.payloadSent();
+  bench.run(60_000);
+  assertEquals(bench.view()?.current, ULID);
 });
 
 Deno.test("our own addresses in a peer's list are never verified", () => {
