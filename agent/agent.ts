@@ -5,7 +5,7 @@
  *   1. wait in poll (on another thread) for the control socket, netlink, the datapath's notices, the timer;
  *   2. hand over what arrived: control messages, ICMPv6 errors, address changes, notices;
  *   3. when a tick is due: payload activity, new flows, steering leases;
- *   4. let the engine's own timers run;
+ *   4. let the engine's own timers run; then, if there is time, see who wants a context;
  *   5. drain the engine's effects: messages to send, paths to install, events to record;
  *   6. arm the timer for whatever comes next.
  * Payload never passes through here.
@@ -21,6 +21,7 @@ import {
   monotonicNow,
   Netlink,
   openControlSocket,
+  openOpeningsSocket,
   openSender,
   PollEvent,
   PollSet,
@@ -66,8 +67,16 @@ const FLOWS_MS = 500;
 const LEASE_MS = 700;
 /** A flood of control messages must leave time for everything else; poll tells at once that more are waiting. */
 const MAX_MESSAGES_PER_TURN = 256;
-/** One line per kind of failure and second is enough in the log. */
-const LOG_AGAIN_MS = 1_000;
+/**
+ * I1, I2 and I2bis, which anybody may send, have a socket of their own and are read last, so few at a time that what is due
+ * meanwhile waits for less than a millisecond, and so many a second at most: four times what is ever answered. That bounds
+ * the processor time that a flood costs; the kernel drops the rest.
+ */
+const OPENINGS_PER_TURN = 64, OPENINGS_PER_SECOND = 8_000;
+/** When the openings of this second are used up, the socket is looked at again after this time, ms. */
+const OPENINGS_PAUSE_MS = 10;
+/** One line per kind of failure and second is enough in the log; so many kinds are told apart. */
+const LOG_AGAIN_MS = 1_000, LOG_KINDS = 256;
 
 /** The running agent. */
 export class Agent implements ControlTarget {
@@ -79,6 +88,8 @@ export class Agent implements ControlTarget {
   readonly #engine: Engine;
   readonly #controlSocket: number;
   readonly #receiver: ControlReceiver;
+  readonly #openingsSocket: number;
+  readonly #openings: ControlReceiver;
   readonly #senders = new Map<Address, Sender>();
   readonly #events: EventLog;
   readonly #pcap: PcapWriter | undefined;
@@ -103,6 +114,11 @@ export class Agent implements ControlTarget {
   #control: ControlServer | undefined;
   #locators: readonly LocalLocator[] = [];
   #stopping = false;
+  /** Openings that may be read, and when that was reckoned. */
+  #openingsLeft = OPENINGS_PER_TURN;
+  #openingsAt = 0;
+  /** When the openings' socket is looked at again; Infinity while it is. */
+  #openingsFrom = Infinity;
   #lastPayload = -Infinity;
   #nextTick = 0;
   #nextFlows = 0;
@@ -152,9 +168,12 @@ export class Agent implements ControlTarget {
       this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
       undo.push(() => this.#watch.close());
       this.#locators = this.#watch.locators();
-      this.#controlSocket = openControlSocket(config.protocol);
+      this.#controlSocket = openControlSocket(config.protocol, "without-openings");
       undo.push(() => closeFd(this.#controlSocket));
       this.#receiver = new ControlReceiver(this.#controlSocket);
+      this.#openingsSocket = openOpeningsSocket(config.protocol);
+      undo.push(() => closeFd(this.#openingsSocket));
+      this.#openings = new ControlReceiver(this.#openingsSocket);
       this.#datapath = new TunDatapath({
         moduleUrl,
         netlink: this.#netlink,
@@ -188,7 +207,16 @@ export class Agent implements ControlTarget {
       this.#netlink.close();
       throw error;
     }
-    for (const fd of [this.#controlSocket, this.#watch.fd, this.#datapath.noticeFd, this.#timer.fd, this.#wake]) {
+    for (
+      const fd of [
+        this.#controlSocket,
+        this.#openingsSocket,
+        this.#watch.fd,
+        this.#datapath.noticeFd,
+        this.#timer.fd,
+        this.#wake,
+      ]
+    ) {
       this.#poll.set(fd, PollEvent.IN);
     }
     this.#tellStart();
@@ -273,6 +301,7 @@ export class Agent implements ControlTarget {
       if (this.#datapath.hasNews(id)) this.#guard("activity", () => this.#readActivity(id, now));
     }
     this.#guard("timer", () => this.#engine.handleTimeout(monotonicNow()));
+    this.#guard("opening", () => this.#readOpenings(now));
     this.#settle();
   }
 
@@ -283,7 +312,7 @@ export class Agent implements ControlTarget {
       if (effect === undefined) break;
       this.#guard(effect.type, () => this.#perform(effect));
     }
-    this.#timer.armAt(Math.min(this.#engine.nextDeadline(), this.#nextTick));
+    this.#timer.armAt(Math.min(this.#engine.nextDeadline(), this.#nextTick, this.#openingsFrom));
   }
 
   /** One bad input must not end the agent: it is counted and told, and the loop goes on. */
@@ -306,18 +335,15 @@ export class Agent implements ControlTarget {
   #logOnce(key: string, write: () => void): void {
     const now = monotonicNow();
     if (now - (this.#loggedAt.get(key) ?? -Infinity) < LOG_AGAIN_MS) return;
+    // Keys name addresses, of which strangers have many: the one that was told longest ago is forgotten.
+    this.#loggedAt.delete(key);
     this.#loggedAt.set(key, now);
+    if (this.#loggedAt.size > LOG_KINDS) this.#loggedAt.delete(this.#loggedAt.keys().next().value!);
     write();
   }
 
   #readControl(): void {
-    for (let turn = 0; turn < MAX_MESSAGES_PER_TURN; turn++) {
-      const message = this.#receiver.next();
-      if (message === undefined) break;
-      const { octets, source, destination } = message;
-      this.#pcap?.write(controlPacket(source, destination, octets, this.#config.protocol), Date.now());
-      this.#engine.handleControlMessage(octets, source, destination, monotonicNow());
-    }
+    this.#readMessages(this.#receiver, MAX_MESSAGES_PER_TURN);
     for (let turn = 0; turn < MAX_MESSAGES_PER_TURN; turn++) {
       const error = this.#receiver.nextError();
       if (error === undefined) break;
@@ -325,6 +351,32 @@ export class Agent implements ControlTarget {
       if (!this.#engine.handleIcmpError(error, monotonicNow()) || error.mtu === undefined) continue;
       this.#datapath.setPathMtu({ local: error.local, peer: error.peer }, error.mtu);
     }
+  }
+
+  /** Reads at most `limit` control messages. Returns how many there were. */
+  #readMessages(receiver: ControlReceiver, limit: number): number {
+    for (let read = 0; read < limit; read++) {
+      const message = receiver.next();
+      if (message === undefined) return read;
+      const { octets, source, destination } = message;
+      this.#pcap?.write(controlPacket(source, destination, octets, this.#config.protocol), Date.now());
+      this.#engine.handleControlMessage(octets, source, destination, monotonicNow());
+    }
+    return limit;
+  }
+
+  #readOpenings(now: number): void {
+    if (this.#openingsFrom < Infinity && now < this.#openingsFrom) return;
+    const earned = (now - this.#openingsAt) * OPENINGS_PER_SECOND / 1_000;
+    this.#openingsAt = now;
+    this.#openingsLeft = Math.min(OPENINGS_PER_SECOND / 10, this.#openingsLeft + earned);
+    this.#openingsLeft -= this.#readMessages(
+      this.#openings,
+      Math.min(OPENINGS_PER_TURN, Math.floor(this.#openingsLeft)),
+    );
+    const isUsedUp = this.#openingsLeft < 1;
+    this.#openingsFrom = isUsedUp ? now + OPENINGS_PAUSE_MS : Infinity;
+    this.#poll.set(this.#openingsSocket, isUsedUp ? 0 : PollEvent.IN);
   }
 
   #readAddresses(): void {
@@ -664,6 +716,7 @@ export class Agent implements ControlTarget {
         for (const sender of this.#senders.values()) sender.close();
       }],
       ["control receiver", () => closeFd(this.#controlSocket)],
+      ["openings receiver", () => closeFd(this.#openingsSocket)],
       ["locator watch", () => this.#watch.close()],
       ["netlink", () => this.#netlink.close()],
       ["timer", () => this.#timer.close()],

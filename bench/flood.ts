@@ -7,20 +7,20 @@
  */
 
 import { parseArgs } from "@std/cli";
-import { monotonicNow, openSender, withNetns } from "deno-tun";
+import { closeFd, ControlReceiver, monotonicNow, openControlSocket, openSender, withNetns } from "deno-tun";
 import type { StatusReport } from "../control/protocol.ts";
 import { AgentProcess, waitFor } from "../lab/agent_process.ts";
 import { withCleanEnd } from "../lab/clean_end.ts";
 import { onTestbed } from "../lab/experiment.ts";
 import { longestSilence } from "../lab/reception.ts";
 import { type Executable, thisProgram } from "../lab/self.ts";
-import type { LabHost, Topology } from "../lab/topology.ts";
+import type { LabHost, LabNode, Topology } from "../lab/topology.ts";
 import type { TcpReceived, TcpSent } from "../lab/traffic.ts";
 import { TrafficProcess } from "../lab/traffic_process.ts";
 import type { LocatorPair } from "../policies/policy.ts";
 import { SeededRandom } from "../sim/random.ts";
 import type { Address } from "../wire/address.ts";
-import { controlPacket, emitMessage } from "../wire/codec.ts";
+import { controlPacket, emitMessage, parseControlMessage } from "../wire/codec.ts";
 import { type Message, MessageType } from "../wire/message.ts";
 
 /** Somebody in whose name half of the flood is sent. */
@@ -47,9 +47,9 @@ export interface FloodedFailover {
   /** Messages of the flood that the agent read; the kernel dropped the others at the full socket. */
   readonly read: number;
   readonly cpu_ms: number;
-  readonly memory_before_mib: number;
-  readonly memory_peak_mib: number;
-  readonly memory_after_mib: number;
+  readonly memory_before_mib: Resident;
+  readonly memory_peak_mib: Resident;
+  readonly memory_after_mib: Resident;
   readonly contexts: number;
 }
 
@@ -74,8 +74,20 @@ function pidOf(control: string): number {
   throw new Error(`no process has the control socket ${control}`);
 }
 
-function residentMib(pid: number): number {
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1]) / 1024;
+/** Resident memory in MiB: all of it, and without the pages of the executable file, which are there once for all. */
+interface Resident {
+  readonly all: number;
+  readonly own: number;
+}
+
+function resident(pid: number): Resident {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  const mib = (field: string) => Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, "m").exec(status)![1]) / 1024;
+  return { all: mib("VmRSS"), own: mib("RssAnon") + mib("RssShmem") };
+}
+
+function larger(a: Resident, b: Resident): Resident {
+  return { all: Math.max(a.all, b.all), own: Math.max(a.own, b.own) };
 }
 
 function cpuMs(pid: number): number {
@@ -83,15 +95,35 @@ function cpuMs(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS;
 }
 
+/** The Responder Nonce that the agent hands out, as anybody can learn it: else a bad validator is not even looked at. */
+async function responderNonce(router: LabNode, target: Address): Promise<number> {
+  const [fd, sender] = withNetns(router.netnsFd, () => [openControlSocket(), openSender(VICTIM, undefined)] as const);
+  const receiver = new ControlReceiver(fd);
+  try {
+    const i1 = emitMessage({ type: MessageType.I1, initiatorTag: 1, initiatorNonce: 1 });
+    for (;;) {
+      sender.send(controlPacket(VICTIM, target, i1));
+      await sleep(100);
+      for (let message = receiver.next(); message !== undefined; message = receiver.next()) {
+        const result = parseControlMessage(message.octets, message.source, message.destination);
+        if (result.ok && result.packet.message.type === MessageType.R1) return result.packet.message.responderNonce;
+      }
+    }
+  } finally {
+    sender.close();
+    closeFd(fd);
+  }
+}
+
 /** The flood: half of it in the victim's name, half from an address for each packet. */
-function flood(targets: readonly Address[], messages: number): Uint8Array<ArrayBuffer>[] {
+function flood(targets: readonly Address[], messages: number, nonce: number): Uint8Array<ArrayBuffer>[] {
   const random = new SeededRandom(1);
   return Array.from({ length: 2 * messages }, (_, i) => {
     const stranger = i % 4 < 2 ? VICTIM : `2001:db8:ffff::${(i >> 16).toString(16)}:${(i & 0xffff).toString(16)}`;
     const common = { initiatorTag: random.uint32(), initiatorNonce: random.uint32() };
     const message: Message = i % 2 === 0
       ? { type: MessageType.I1, ...common }
-      : { type: MessageType.I2, ...common, responderNonce: random.uint32(), validator: random.bytes(20) };
+      : { type: MessageType.I2, ...common, responderNonce: nonce, validator: random.bytes(20) };
     return controlPacket(stranger, targets[i % targets.length], emitMessage(message));
   });
 }
@@ -133,12 +165,12 @@ export async function failover(topology: Topology, directory: string, options: F
     const contexts = [await agent.context(ulid), await peer.context({ local: ulid.peer, peer: ulid.local })];
     return contexts.every((context) => context?.state === "ESTABLISHED" && context.reap === "operational");
   });
-  const packets = flood(a.addresses, messages);
   await sleep(SETTLE_MS);
+  const packets = messages === 0 ? [] : flood(a.addresses, messages, await responderNonce(router, ulid.local));
 
   const pid = pidOf(`${directory}/${a.name}.sock`);
   const before = await agent.status();
-  const memoryBefore = residentMib(pid), cpuBefore = cpuMs(pid);
+  const memoryBefore = resident(pid), cpuBefore = cpuMs(pid);
   const attacker = withNetns(router.netnsFd, () => openSender(VICTIM, undefined));
   const killed = monotonicNow();
   let peak = memoryBefore, sent = 0, octetsIn = 0;
@@ -151,7 +183,7 @@ export async function failover(topology: Topology, directory: string, options: F
         octetsIn += packet.length;
       }
       if (sent % 1_000 === 0) {
-        peak = Math.max(peak, residentMib(pid));
+        peak = larger(peak, resident(pid));
         await sleep(0);
       }
     }
@@ -160,17 +192,17 @@ export async function failover(topology: Topology, directory: string, options: F
   }
   const floodMs = monotonicNow() - killed;
   await waitFor("the context recovers", RECOVERY_MS, async () => {
-    peak = Math.max(peak, residentMib(pid));
+    peak = larger(peak, resident(pid));
     const context = await agent.context(ulid);
     return context !== undefined && context.reap === "operational" && context.current.local !== ulid.local;
   });
   for (let at = 0; at < SETTLE_MS; at += SAMPLE_MS) {
-    peak = Math.max(peak, residentMib(pid));
+    peak = larger(peak, resident(pid));
     await sleep(SAMPLE_MS);
   }
   const cpu = cpuMs(pid) - cpuBefore;
   const after = await agent.status();
-  const memoryAfter = residentMib(pid);
+  const memoryAfter = resident(pid);
   const until = monotonicNow();
   sender.stop();
   const result = await sender.result(RECOVERY_MS) as TcpSent | undefined;
@@ -180,7 +212,8 @@ export async function failover(topology: Topology, directory: string, options: F
   router.netlink.deleteAddress(LOOPBACK, VICTIM, 128);
   if (received === undefined || result === undefined) throw new Error("the stream came to no end");
   const silence = longestSilence(received.reception, killed, until);
-  const count = (status: StatusReport) => (status.counters.received.I1 ?? 0) + (status.counters.received.I2 ?? 0);
+  const count = ({ counters: { sent, dropped } }: StatusReport) =>
+    (sent.R1 ?? 0) + (dropped["rate-limited"] ?? 0) + (dropped.validator ?? 0);
   return {
     silence_ms: silence.to - silence.from,
     intact: result.complete && received.complete && result.sha256 === received.sha256,
@@ -199,6 +232,14 @@ export async function failover(topology: Topology, directory: string, options: F
 
 function median(values: readonly number[]): number {
   return values.toSorted((x, y) => x - y)[values.length >> 1];
+}
+
+function growth(results: readonly FloodedFailover[], of: keyof Resident): number {
+  return median(results.map((result) => result.memory_peak_mib[of] - result.memory_before_mib[of]));
+}
+
+function text({ all, own }: Resident): string {
+  return `${all.toFixed(1)} (own ${own.toFixed(1)})`;
 }
 
 async function main(): Promise<number> {
@@ -222,8 +263,8 @@ async function main(): Promise<number> {
             `${messages === 0 ? "quiet  " : "flooded"} silence ${result.silence_ms.toFixed(0)} ms, ` +
               `${result.packets} packets in ${result.flood_ms.toFixed(0)} ms, ${result.read} read, ` +
               `processor ${result.cpu_ms} ms, octets in ${result.octets_in}, out ${result.octets_out}, memory ` +
-              `${result.memory_before_mib.toFixed(1)} → peak ${result.memory_peak_mib.toFixed(1)}, ` +
-              `then ${result.memory_after_mib.toFixed(1)} MiB, ${result.intact ? "intact" : "DAMAGED"}`,
+              `${text(result.memory_before_mib)} → peak ${text(result.memory_peak_mib)}, ` +
+              `then ${text(result.memory_after_mib)} MiB, ${result.intact ? "intact" : "DAMAGED"}`,
           );
         }
       }
@@ -234,8 +275,10 @@ async function main(): Promise<number> {
     flooded_silence_ms: median(flooded.map((result) => result.silence_ms)),
     silence_ratio: median(flooded.map((result) => result.silence_ms)) /
       median(quiet.map((result) => result.silence_ms)),
-    quiet_growth_mib: median(quiet.map((result) => result.memory_peak_mib - result.memory_before_mib)),
-    flooded_growth_mib: median(flooded.map((result) => result.memory_peak_mib - result.memory_before_mib)),
+    quiet_growth_mib: growth(quiet, "all"),
+    flooded_growth_mib: growth(flooded, "all"),
+    quiet_own_growth_mib: growth(quiet, "own"),
+    flooded_own_growth_mib: growth(flooded, "own"),
     octets_out_per_octet_in: Math.max(...flooded.map((result) => result.octets_out / result.octets_in)),
   };
   console.log(summary);

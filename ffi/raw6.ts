@@ -8,7 +8,7 @@
  */
 
 import { type Address, formatAddress, parseAddress } from "../wire/address.ts";
-import { attachClassicFilter, ClassicOpcode } from "./classic_filter.ts";
+import { attachClassicFilter, type ClassicInstruction, ClassicOpcode } from "./classic_filter.ts";
 import { check, Errno, errno } from "./errno.ts";
 import { closeFd } from "./fd.ts";
 import { libc } from "./libc.ts";
@@ -68,6 +68,28 @@ function filterByPBit(fd: number, p: 0 | 1): void {
   ]);
 }
 
+/** Type octets of I1, I2 and I2bis. */
+const I1 = 1, I2 = 3, I2BIS = 6;
+
+const PASSES_OPENINGS: readonly ClassicInstruction[] = [
+  [LOAD_OCTET, 0, 0, P_OCTET],
+  [JUMP_IF_EQUAL, 3, 0, I1],
+  [JUMP_IF_EQUAL, 2, 0, I2],
+  [JUMP_IF_EQUAL, 1, 0, I2BIS],
+  [RETURN, 0, 0, DROP],
+  [RETURN, 0, 0, ACCEPT],
+];
+
+const PASSES_OTHER_CONTROL: readonly ClassicInstruction[] = [
+  [LOAD_OCTET, 0, 0, P_OCTET],
+  [JUMP_IF_SET, 4, 0, P_BIT],
+  [JUMP_IF_EQUAL, 3, 0, I1],
+  [JUMP_IF_EQUAL, 2, 0, I2],
+  [JUMP_IF_EQUAL, 1, 0, I2BIS],
+  [RETURN, 0, 0, ACCEPT],
+  [RETURN, 0, 0, DROP],
+];
+
 /** A new socket that `configure` sets up; closed again when that throws. */
 function openRaw(protocol: number, configure: (fd: number) => void): number {
   const fd = check(libc().socket(AF_INET6, SOCK_RAW_NONBLOCK_CLOEXEC, protocol), `socket IPv6 raw ${protocol}`);
@@ -82,14 +104,29 @@ function openRaw(protocol: number, configure: (fd: number) => void): number {
 
 /**
  * Opens the socket that receives control messages and, on its error queue, ICMPv6 errors about any packet with a Shim6
- * header that this host sent. Read it with {@linkcode ControlReceiver}. Throws SystemError, EPERM without CAP_NET_RAW.
+ * header that this host sent. `without-openings` leaves I1, I2 and I2bis to {@linkcode openOpeningsSocket}. Read it with
+ * {@linkcode ControlReceiver}. Throws SystemError, EPERM without CAP_NET_RAW.
  */
-export function openControlSocket(protocol = IPPROTO_SHIM6): number {
+export function openControlSocket(protocol = IPPROTO_SHIM6, part: "all" | "without-openings" = "all"): number {
   return openRaw(protocol, (fd) => {
-    filterByPBit(fd, 0);
+    if (part === "all") filterByPBit(fd, 0);
+    else attachClassicFilter(fd, PASSES_OTHER_CONTROL);
     setInt(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
     setInt(fd, SOL_IPV6, IPV6_RECVERR, 1, "IPV6_RECVERR");
     setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, 1 << 20);
+  });
+}
+
+/**
+ * Opens a socket for I1, I2 and I2bis alone, which anybody can send: a flood of them then fills a queue of its own, which
+ * is short, and pushes out nothing of what belongs to contexts. Read it with {@linkcode ControlReceiver}. Throws
+ * SystemError, EPERM without CAP_NET_RAW.
+ */
+export function openOpeningsSocket(protocol = IPPROTO_SHIM6): number {
+  return openRaw(protocol, (fd) => {
+    attachClassicFilter(fd, PASSES_OPENINGS);
+    setInt(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO");
+    setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, 1 << 18);
   });
 }
 

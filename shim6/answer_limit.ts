@@ -42,6 +42,12 @@ export class AnswerLimit {
     return this.#accounts.size;
   }
 
+  /** Whether nobody gets an answer now, whoever asks. */
+  isExhausted(now: number): boolean {
+    this.#refill(now);
+    return this.#tokens < 1;
+  }
+
   /** Whether `octetsOut` may go to `address` in answer to `octetsIn` from it. Both count from the IPv6 header. */
   allow(address: Address, octetsIn: number, octetsOut: number, now: number): boolean {
     const account = this.#account(address, now);
@@ -64,11 +70,14 @@ export class AnswerLimit {
     return account;
   }
 
-  #takeToken(now: number): boolean {
+  #refill(now: number): void {
     if (this.#refilled === -Infinity) this.#refilled = now;
     this.#tokens = Math.min(GLOBAL_ANSWERS, this.#tokens + (now - this.#refilled) * GLOBAL_ANSWERS / 1_000);
     this.#refilled = now;
-    if (this.#tokens < 1) return false;
+  }
+
+  #takeToken(now: number): boolean {
+    if (this.isExhausted(now)) return false;
     this.#tokens--;
     return true;
   }

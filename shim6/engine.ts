@@ -61,6 +61,8 @@ export class Engine {
    * thrown: what is not understood is counted.
    */
   handleControlMessage(octets: Uint8Array, source: Address, destination: Address, now: number): void {
+    const refusal = this.#establishment.refusal(octets, now);
+    if (refusal !== undefined) return this.#core.drop(refusal);
     const received: Received = { source, destination, octets };
     const result = parseControlMessage(octets, source, destination);
     if (result.ok) return this.#dispatch(result.packet.message, received, now);

@@ -17,6 +17,7 @@
 import type { Address } from "../wire/address.ts";
 import { type ContextTag, type I1, type I2, type I2bis, MessageType, type R1, type R1bis } from "../wire/message.ts";
 import type { LocatorOptions, R2 } from "../wire/message.ts";
+import { get32 } from "../wire/octets.ts";
 import { type LocatorPair, samePair } from "../policies/policy.ts";
 import {
   I1_RETRIES_MAX,
@@ -41,6 +42,8 @@ import { VALIDATOR_LENGTH } from "./validator.ts";
 
 /** Octets of an R1 and of an R1bis with our validator, from the Shim6 header on. */
 const R1_LENGTH = 16 + 4 + VALIDATOR_LENGTH;
+/** Where I2 and I2bis have their Responder Nonce. */
+const RESPONDER_NONCE = 16;
 
 /** Establishment, recovery and teardown of contexts. */
 export class Establishment {
@@ -60,6 +63,23 @@ export class Establishment {
     this.#beginExchange(context, ulid, I1_TIMEOUT, now);
     this.#transmit(context, now);
     return context;
+  }
+
+  /**
+   * Why an I1, I2 or I2bis needs no further look, if so: in a flood most of the work would be to take messages to pieces
+   * that come to nothing. Neither checksum nor options are checked yet, and `octets` may be too short to be a message.
+   */
+  refusal(octets: Uint8Array, now: number): "rate-limited" | "validator" | undefined {
+    switch (octets[2]) {
+      case MessageType.I1:
+        return this.#core.answers.isExhausted(now) ? "rate-limited" : undefined;
+      case MessageType.I2:
+      case MessageType.I2bis: {
+        const known = octets.length < RESPONDER_NONCE + 4 ||
+          this.#core.responder.isRecent(get32(octets, RESPONDER_NONCE), now);
+        return known ? undefined : "validator";
+      }
+    }
   }
 
   /** I1 (RFC 5533 §7.9). Never changes a context; without one nothing is kept. */

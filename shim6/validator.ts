@@ -48,7 +48,7 @@ export function r1Validator(secret: Uint8Array, responderNonce: number, subject:
   writeAddress(subject.source, input, 44);
   writeAddress(subject.destination, input, 60);
   put32(input, 76, subject.fii);
-  return hmac(sha256, secret, input).subarray(0, VALIDATOR_LENGTH);
+  return authenticate(secret, input);
 }
 
 /** The validator of an R1bis. */
@@ -57,7 +57,20 @@ export function r1bisValidator(secret: Uint8Array, responderNonce: number, subje
   writeStart(input, R1BIS_LABEL, responderNonce, subject.packetTag);
   writeAddress(subject.source, input, 12);
   writeAddress(subject.destination, input, 28);
-  return hmac(sha256, secret, input).subarray(0, VALIDATOR_LENGTH);
+  return authenticate(secret, input);
+}
+
+/** HMACs that have taken in their secret already, which is half of the work. */
+const keyed = new WeakMap<Uint8Array, ReturnType<typeof hmac.create>>();
+
+/** HMAC-SHA-256, cut. Nothing else makes a flood of I2s so expensive. */
+function authenticate(secret: Uint8Array, input: Uint8Array): Uint8Array {
+  let start = keyed.get(secret);
+  if (start === undefined) {
+    start = hmac.create(sha256, secret);
+    keyed.set(secret, start);
+  }
+  return start.clone().update(input).digest().subarray(0, VALIDATOR_LENGTH);
 }
 
 function writeStart(input: Uint8Array, label: number, responderNonce: number, tag: ContextTag): void {
@@ -112,12 +125,17 @@ export class Responder {
     return secret !== undefined && sameOctets(r1bisValidator(secret, responderNonce, subject), validator);
   }
 
-  /** Cheap checks before any hashing. The nonces of this step and of the one before are good for 30 to 60 s. */
-  #secretFor(responderNonce: number, validator: Uint8Array, now: number): Uint8Array | undefined {
-    if (validator.length !== VALIDATOR_LENGTH) return undefined;
+  /** Whether a Responder Nonce is young enough to be looked at any further. */
+  isRecent(responderNonce: number, now: number): boolean {
     this.#advance(now);
     const age = (this.#nonceOf(this.#step) - responderNonce) >>> 0;
-    if (age > 1 || age > this.#step) return undefined;
+    return age <= 1 && age <= this.#step;
+  }
+
+  /** Cheap checks before any hashing. The nonces of this step and of the one before are good for 30 to 60 s. */
+  #secretFor(responderNonce: number, validator: Uint8Array, now: number): Uint8Array | undefined {
+    if (validator.length !== VALIDATOR_LENGTH || !this.isRecent(responderNonce, now)) return undefined;
+    const age = (this.#nonceOf(this.#step) - responderNonce) >>> 0;
     return blockOf(this.#step - age) === blockOf(this.#step) ? this.#secret : this.#previousSecret;
   }
 

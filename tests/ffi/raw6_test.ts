@@ -5,6 +5,7 @@ import {
   ControlReceiver,
   monotonicNow,
   openControlSocket,
+  openOpeningsSocket,
   openPayloadSocket,
   openSender,
   type PacketMemory,
@@ -89,6 +90,36 @@ Deno.test({
       sender.close();
       closeFd(control);
       closeFd(payload);
+    }
+  },
+});
+
+Deno.test({
+  name: "I1, I2 and I2bis come to the socket for openings, all other control messages to the other one",
+  ignore: needsRoot,
+  fn() {
+    using hosts = twoHosts(1);
+    const [a, b] = [hosts.a.address(1), hosts.b.address(1)];
+    const sender = hosts.a.in(() => openSender(a, "eth1"));
+    const [control, openings] = hosts.b.in(
+      () => [openControlSocket(undefined, "without-openings"), openOpeningsSocket()],
+    );
+    try {
+      const types = [1, 2, 3, 4, 5, 6, 64, 65, 66, 67, 68, 99];
+      for (const type of types) assertEquals(sender.send(packet(a, b, PROBE.with(2, type))), 0);
+      assertEquals(sender.send(packet(a, b, PAYLOAD_HEADER)), 0);
+      const typesAt = (fd: number, count: number) => {
+        const receiver = new ControlReceiver(fd);
+        const found = Array.from({ length: count }, () => until(() => receiver.next())!.octets[2]);
+        assertEquals(receiver.next(), undefined);
+        return found;
+      };
+      assertEquals(typesAt(openings, 3), [1, 3, 6]);
+      assertEquals(typesAt(control, 9), types.filter((type) => ![1, 3, 6].includes(type)));
+    } finally {
+      sender.close();
+      closeFd(control);
+      closeFd(openings);
     }
   },
 });
