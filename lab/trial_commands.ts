@@ -136,7 +136,7 @@ async function run(options: LabTrialOptions, title: string) {
   const progress = new Progress(title);
   try {
     const onProgress = (what: string) => progress.at(what);
-    const { outcomes, latenessMs } = await withCleanEnd(() => runLabTrials({ ...options, onProgress }));
+    const { outcomes, latenessMs } = await withCleanEnd(() => runLabTrials(options, onProgress));
     return { outcomes, lateness: { lateness_ms: quantiles(latenessMs) } };
   } finally {
     progress.end();

@@ -44,8 +44,6 @@ export interface LabTrialOptions {
   readonly executable: Executable;
   /** Further arguments of the agents. */
   readonly agentArgs?: readonly string[];
-  /** Told when something new begins, and after each failure. */
-  readonly onProgress?: (what: string) => void;
 }
 
 /** What came of it. */
@@ -68,44 +66,85 @@ const SITE = "2001:db8::/32";
  * Runs the failures. Whatever happens, nothing is left of the testbeds. Throws CommandError when an agent does not start,
  * and LabTimeout when two get no context, or do not get well on mended paths.
  */
-export async function runLabTrials(options: LabTrialOptions): Promise<LabTrials> {
-  const { trials, locators, name } = options;
-  const count = Math.min(options.testbeds, trials);
-  const topologies = Array.from({ length: count }, (_, i) => ({ name: `${name}-${i + 1}`, providers: locators }));
+export async function runLabTrials(
+  options: LabTrialOptions,
+  onProgress?: (what: string) => void,
+): Promise<LabTrials> {
+  const [trials] = await runLabTrialsTogether([options], onProgress);
+  return trials;
+}
+
+/** As {@linkcode runLabTrials}, for several runs at the same time, whose names differ. */
+export async function runLabTrialsTogether(
+  runs: readonly LabTrialOptions[],
+  onProgress?: (what: string) => void,
+): Promise<LabTrials[]> {
+  const wanted = runs.flatMap(({ name, locators, trials, testbeds }) =>
+    Array.from({ length: Math.min(testbeds, trials) }, (_, i) => ({ name: `${name}-${i + 1}`, providers: locators }))
+  );
   // Waiting for a processor would count as delay of the network.
   const noLongerPreferred = preferThisThread();
   try {
-    return await onTestbeds(topologies, (testbeds) => goThrough(testbeds, options));
+    return await onTestbeds(wanted, async (testbeds) => {
+      let next = 0;
+      const groups = runs.map((run) =>
+        new TrialRun(run, testbeds.slice(next, next += Math.min(run.testbeds, run.trials)))
+      );
+      try {
+        // One after the other, so that slow machines are not late for the timers of the agents that run already.
+        let started = 0;
+        for (const lab of groups.flatMap(({ labs }) => labs)) {
+          onProgress?.(`testbed ${++started} of ${testbeds.length}`);
+          await lab.start();
+        }
+        const all = runs.reduce((sum, { trials }) => sum + trials, 0);
+        let done = 0;
+        const results = await Promise.all(
+          groups.map((group) => group.run(() => onProgress?.(`${++done} of ${all} failures`))),
+        );
+        await Promise.all(groups.flatMap(({ labs }) => labs.map((lab) => lab.stop())));
+        return results.map((outcomes, i) => ({
+          outcomes,
+          latenessMs: groups[i].labs.flatMap((lab) => lab.latenessMs),
+        }));
+      } finally {
+        for (const { labs } of groups) for (const lab of labs) lab.endTraffic();
+      }
+    });
   } finally {
     noLongerPreferred();
   }
 }
 
-async function goThrough(testbeds: readonly Testbed[], options: LabTrialOptions): Promise<LabTrials> {
-  const { trials, locators, seed, kind, onProgress } = options;
-  const random = new SeededRandom(seed);
-  const chooser = new FailureChooser(locators[0] * locators[1], random.fork());
-  const kindRandom = random.fork();
-  const labs = testbeds.map((testbed) => new TrialLab(testbed, options, random.fork()));
-  try {
-    // One after the other, so that slow machines are not late for the timers of the agents that run already.
-    for (const [i, lab] of labs.entries()) {
-      onProgress?.(`testbed ${i + 1} of ${labs.length}`);
-      await lab.start();
-    }
+/** The failures of one run, on testbeds of its own. */
+class TrialRun {
+  readonly labs: readonly TrialLab[];
+  readonly #options: LabTrialOptions;
+  readonly #chooser: FailureChooser;
+  readonly #random: SeededRandom;
+
+  constructor(options: LabTrialOptions, testbeds: readonly Testbed[]) {
+    const random = new SeededRandom(options.seed);
+    const [ofA, ofB] = options.locators;
+    this.#options = options;
+    this.#chooser = new FailureChooser(ofA * ofB, random.fork());
+    this.#random = random.fork();
+    this.labs = testbeds.map((testbed) => new TrialLab(testbed, options, random.fork()));
+  }
+
+  /** Whichever testbed is ready takes the next failure. */
+  async run(onTrial: () => void): Promise<FailureOutcome[]> {
+    const { trials, kind } = this.#options;
     const outcomes: FailureOutcome[] = [];
     let begun = 0;
-    await Promise.all(labs.map(async (lab) => {
+    await Promise.all(this.labs.map(async (lab) => {
       while (begun++ < trials) {
         await lab.live();
-        outcomes.push(await lab.fail((inUse) => kind(inUse, chooser, kindRandom)));
-        onProgress?.(`${outcomes.length} of ${trials} failures`);
+        outcomes.push(await lab.fail((inUse) => kind(inUse, this.#chooser, this.#random)));
+        onTrial();
       }
     }));
-    await Promise.all(labs.map((lab) => lab.stop()));
-    return { outcomes, latenessMs: labs.flatMap((lab) => lab.latenessMs) };
-  } finally {
-    for (const lab of labs) lab.endTraffic();
+    return outcomes;
   }
 }
 

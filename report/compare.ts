@@ -3,15 +3,19 @@
 import { parseArgs } from "@std/cli";
 import { CommandError, UsageError } from "../errors.ts";
 import { mustUndo, withCleanEnd } from "../lab/clean_end.ts";
+import { Progress } from "../lab/progress.ts";
+import type { Policy } from "../policies/policy.ts";
 import { createPolicy, policyNames, UnknownPolicy } from "../policies/registry.ts";
 import { type Profile, PROFILES } from "../reap/profile.ts";
 import { type DelaysReport, delaysReport, runDelays } from "../sim/experiments/delays.ts";
 import { runExploration } from "../sim/experiments/exploration.ts";
-import type { FailureOutcome } from "../sim/experiments/host_pair.ts";
-import { runProvider } from "../sim/experiments/provider.ts";
-import { explorationTimes, type RecoveryReport, recoveryReport } from "../sim/experiments/trials.ts";
-import { type Figures, loadFigures } from "./figures.ts";
-import { type Measured, type PageFigure, renderPage, type TestbedRun } from "./page.ts";
+import { quantiles } from "../sim/experiments/statistics.ts";
+import { runStorm, stormReport } from "../sim/experiments/storm.ts";
+import { explorationTimes, recoveryReport, runTrials } from "../sim/experiments/trials.ts";
+import { DELAY_MS, drawDelay, RECOVERY_EXPERIMENTS } from "./experiments.ts";
+import { type Figures, loadFigures, type ParetoPoint } from "./figures.ts";
+import type { ByPolicy, Failover, Found, Measured, RunDescription } from "./measured.ts";
+import { type PageFigure, renderPage } from "./page.ts";
 
 const HELP = `usage: shim6-agent compare --out DIR [options]
 
@@ -22,23 +26,21 @@ to DIR; only complete files are put there
   --policies A,B   which ones (those without a number, and burst4)
   --profile P      timers (paper)
   --trials N       failures of each policy in each experiment (500)
-  --quick          30 failures unless --trials says otherwise, and fewer curves
+  --quick          30 failures unless --trials says otherwise, fewer curves, a smaller storm
   --seed S         seed of all randomness (1); without --lab the same seed gives the same octets
-  --lab            also in the testbed: a TCP failover with each policy (root)`;
+  --lab            also in the testbed, on real agents (root): takes some 20 minutes, with --quick some 5
+  --lab-trials N   failures of each policy in each experiment there (18; 3 with --quick)`;
 
 const TRIALS = 500, QUICK_TRIALS = 30;
-const DELAY_MS = [5, 50] as const;
+const LAB_TRIALS = 18, QUICK_LAB_TRIALS = 3;
+const STORM_CONTEXTS = 1_000, QUICK_STORM_CONTEXTS = 100;
 const PAUSE_MS = 20_000;
 /** The numbers of broken paths whose distributions the paper draws, or some of them. */
 const CURVES = [1, 2, 4, 8, 12, 16], QUICK_CURVES = [2, 16];
-const FAILOVER_MS = 9_000;
 
 /** What to compare. */
-export interface CompareOptions {
-  readonly policies: readonly string[];
+export interface CompareOptions extends Omit<RunDescription, "profile"> {
   readonly profile: Profile;
-  readonly trials: number;
-  readonly seed: number;
   readonly curves: readonly number[];
   /** Told what begins. */
   readonly onProgress: (what: string) => void;
@@ -47,7 +49,7 @@ export interface CompareOptions {
 /** Runs `compare` with its arguments. Returns the exit code; throws UsageError and CommandError. */
 export async function compareCommand(args: string[]): Promise<number> {
   const flags = parseArgs(args, {
-    string: ["out", "policies", "profile", "trials", "seed"],
+    string: ["out", "policies", "profile", "trials", "lab-trials", "seed"],
     boolean: ["quick", "lab", "help"],
     unknown: (flag: string) => {
       throw new UsageError(`unknown argument ${flag}; shim6-agent compare --help lists the options`);
@@ -64,22 +66,31 @@ export async function compareCommand(args: string[]): Promise<number> {
     throw new UsageError(`unknown profile ${profileName}; there are ${Object.keys(PROFILES).join(", ")}`);
   }
   if (flags.lab && Deno.uid() !== 0) throw new UsageError("--lab needs root");
+  const progress = new Progress("compare");
   const options: CompareOptions = {
     policies: readPolicies(flags.policies),
     profile: PROFILES[profileName],
     trials: wholeNumber("trials", flags.trials, flags.quick ? QUICK_TRIALS : TRIALS, 1),
+    labTrials: wholeNumber("lab-trials", flags["lab-trials"], flags.quick ? QUICK_LAB_TRIALS : LAB_TRIALS, 1),
+    stormContexts: flags.quick ? QUICK_STORM_CONTEXTS : STORM_CONTEXTS,
     seed: wholeNumber("seed", flags.seed, 1, 0),
     curves: flags.quick ? QUICK_CURVES : CURVES,
-    onProgress: (what) => console.error(`compare: ${what}`),
+    onProgress: (what) => progress.at(what),
   };
+  const run: RunDescription = { ...options, profile: profileName };
   // Nothing is on disk yet, so a signal may end the program at once.
-  const measured = runComparison(options);
+  const simulated = runComparison(options);
   await withCleanEnd(async () => {
-    const testbed = flags.lab ? await runTestbed(options) : [];
+    let measured = simulated;
+    if (flags.lab) {
+      const { withTestbed } = await import("./testbed.ts");
+      measured = await withTestbed(simulated, { ...run, onProgress: options.onProgress });
+    }
     options.onProgress("figures");
-    const files = renderComparison(options, measured, testbed, await loadFigures());
+    const files = renderComparison(run, measured, await loadFigures());
     await writeComplete(out, files);
   });
+  progress.end();
   console.log(`${out}/index.html`);
   return 0;
 }
@@ -108,129 +119,158 @@ function wholeNumber(name: string, text: string | undefined, otherwise: number, 
 
 /** Everything that is simulated. */
 export function runComparison(options: CompareOptions): Measured {
-  const { policies, profile, trials, seed, curves, onProgress } = options;
+  const { policies, profile, trials, seed, curves, stormContexts, onProgress } = options;
   const common = { profile, trials, seed, pauseMs: PAUSE_MS };
-  const report = (outcomes: FailureOutcome[]) => recoveryReport(outcomes, explorationTimes(outcomes));
-  const perPolicy = <R extends RecoveryReport>(title: string, run: (policy: string) => R): Record<string, R> =>
+  const perPolicy = <R>(title: string, run: (policy: () => Policy) => R): ByPolicy<R> =>
     Object.fromEntries(policies.map((policy) => {
       onProgress(`${title}: ${policy}`);
-      return [policy, run(policy)];
+      return [policy, run(() => createPolicy(policy))];
     }));
-  const make = (name: string) => () => createPolicy(name);
-  const delay = `--delay-ms ${DELAY_MS.join("-")}`;
-  const experiments = [
-    ...[2, 8, 16].map((broken) => ({
-      title: `${broken} of 18 unidirectional paths break`,
-      command: `sim exploration --broken ${broken} ${delay}`,
-      results: perPolicy(`exploration, n = ${broken}`, (policy) =>
-        report(
-          runExploration({ ...common, policy: make(policy), locators: [3, 3], broken, delayMs: DELAY_MS }),
-        )),
-    })),
-    ...([[2, 2], [3, 3], [4, 4]] as const).map((locators) => ({
-      title: `a provider dies, ${locators.join("x")} locators`,
-      command: `sim provider --locators ${locators.join("x")} ${delay}`,
-      results: perPolicy(
-        `provider, ${locators.join("x")}`,
-        (policy) => report(runProvider({ ...common, policy: make(policy), locators, down: 1, delayMs: DELAY_MS })),
-      ),
-    })),
-  ];
-  const delays = perPolicy<DelaysReport>(
-    "delays",
-    (policy) => delaysReport(runDelays({ ...common, policy: make(policy) })),
-  );
-  const distributions = curves.map((broken) => {
-    onProgress(`the paper's figure 5: random, n = ${broken}`);
-    const run = runExploration({
-      ...common,
-      profile: PROFILES.paper,
-      policy: make("random"),
-      locators: [3, 3],
-      broken,
-      delayMs: [1, 1],
-    });
-    return { broken, timesMs: explorationTimes(run) };
-  });
-  return { experiments, delays, distributions };
-}
-
-/** A failover of a TCP stream with each policy, on real agents. */
-async function runTestbed(options: CompareOptions): Promise<TestbedRun[]> {
-  const { runFailover, FAILOVER_DEFAULTS, PACE } = await import("../lab/failover.ts");
-  const { thisProgram } = await import("../lab/self.ts");
-  const runs: TestbedRun[] = [];
-  for (const policy of options.policies) {
-    options.onProgress(`testbed, failover: ${policy}`);
-    const result = await runFailover({
-      ...FAILOVER_DEFAULTS,
-      ...PACE.tcp,
-      policy,
-      profile: options.profile.name,
-      durationMs: FAILOVER_MS,
-      killAtMs: FAILOVER_MS / 3,
-      name: "shim6-compare",
-      executable: thisProgram(),
-    });
-    runs.push(result);
-  }
-  return runs;
+  return {
+    recoveries: RECOVERY_EXPERIMENTS.map((experiment) => {
+      const { title, locators, kind } = experiment;
+      const simulated = perPolicy(title, (policy) => {
+        const outcomes = runTrials({ ...common, policy, locators }, drawDelay, kind());
+        return recoveryReport(outcomes, explorationTimes(outcomes));
+      });
+      return { experiment, found: { simulated } };
+    }),
+    delays: {
+      simulated: perPolicy("paths with different delays", (policy) => delaysReport(runDelays({ ...common, policy }))),
+    },
+    storm: perPolicy("a storm", (policy) => {
+      const storm = {
+        ...common,
+        policy,
+        trials: 1,
+        contexts: stormContexts,
+        delayMs: DELAY_MS,
+        notice: "silent",
+      } as const;
+      return stormReport(runStorm(storm));
+    }),
+    curves: curves.map((broken) => {
+      onProgress(`the paper's figure 5: n = ${broken}`);
+      const outcomes = runExploration({
+        ...common,
+        profile: PROFILES.paper,
+        policy: () => createPolicy("random"),
+        locators: [3, 3],
+        broken,
+        delayMs: [1, 1],
+      });
+      return { broken, simulated: explorationTimes(outcomes) };
+    }),
+    paperFailovers: [],
+    failovers: [],
+  };
 }
 
 /** The files, by name. */
 export function renderComparison(
-  options: CompareOptions,
+  run: RunDescription,
   measured: Measured,
-  testbed: readonly TestbedRun[],
   figures: Figures,
 ): Map<string, string> {
-  const drawn: PageFigure[] = [{
-    file: "figure5.svg",
-    caption:
-      "Figure 5 of the paper redrawn: exploration times of <code>random</code> with the profile <code>paper</code>" +
-      " and n broken paths. Crosses: the paper's own numbers. Times below 1 ms are drawn at 1 ms.",
-    svg: figures.explorationTimes(measured.distributions),
-  }];
-  for (const [policy, report] of Object.entries(measured.delays)) {
-    drawn.push({
-      file: `figure6-${policy}.svg`,
-      caption: `Figure 6: round-trip times that <code>${policy}</code> chose.`,
-      svg: figures.roundTrips(policy, report.rtt_histogram),
-    }, {
-      file: `figure7-${policy}.svg`,
-      caption: `Figure 7: one-way paths that <code>${policy}</code> chose.`,
-      svg: figures.oneWay(policy, report.one_way_share),
-    });
+  const drawn = new Map<string, PageFigure>();
+  const add = (key: string, svg: string, caption: string) => drawn.set(key, { file: `${key}.svg`, svg, caption });
+  if (measured.paperFailovers.length > 0) {
+    add(
+      "figure4",
+      figures.throughput(
+        measured.paperFailovers,
+        (row) => `${row.policy}, ${row.delay_ms} ms each way`,
+        "Figure 4: throughput of a TCP stream over a failure",
+        true,
+      ),
+      "Figure 4 of the paper redrawn: throughput of a TCP stream when its path breaks, with the paper's policy and timers," +
+        " for several delays of the paths. As in the paper the gap is the Send Timer of 3 s, and little more.",
+    );
+    add(
+      "figure4-policies",
+      figures.throughput(
+        measured.failovers,
+        (row) => `${row.policy}, ${row.profile}`,
+        "Figure 4 for each policy",
+        false,
+      ),
+      "The same for each policy and profile. What makes the gap is how the failure is detected; the policy decides on the rest.",
+    );
   }
-  for (const [i, { title, results }] of measured.experiments.entries()) {
-    const points = Object.entries(results).map(([policy, report]) => ({
-      policy,
-      p95Ms: report.exploration_ms.p95,
-      messages: report.messages_per_recovery,
-    }));
-    drawn.push({
-      file: `pareto-${i + 1}.svg`,
-      caption: `Time against messages: ${title}. Nearer to the lower left is better.`,
-      svg: figures.pareto(points, `Time against messages: ${title}`),
-    });
+  const inTestbed = measured.curves.some(({ testbed }) => testbed !== undefined);
+  add(
+    "figure5",
+    figures.explorationTimes(measured.curves),
+    "Figure 5 of the paper redrawn: exploration times with n broken paths. Crosses are the paper's own numbers for n = 2 and" +
+      " n = 16. Times below 1 ms are drawn at 1 ms." + (inTestbed ? " Dotted: the same on real agents." : ""),
+  );
+  const { simulated, testbed } = measured.delays;
+  const chosen = <R>(of: (report: DelaysReport) => R): Found<R> => {
+    const each = (by: ByPolicy<DelaysReport>) => Object.fromEntries(Object.entries(by).map(([key, r]) => [key, of(r)]));
+    return { simulated: each(simulated), ...(testbed === undefined ? {} : { testbed: each(testbed) }) };
+  };
+  add(
+    "figure6",
+    figures.roundTrips(chosen((report) => report.rtt_histogram)),
+    "Figure 6 of the paper redrawn: round-trip times of the paths that each policy chose.",
+  );
+  add(
+    "figure7",
+    figures.oneWay(chosen((report) => report.one_way_share)),
+    "Figure 7 of the paper redrawn: one-way delays of the paths that each policy chose. The paper gives the share of the" +
+      " best two together; half of it is marked at each.",
+  );
+  const better = "Nearer to the lower left is better.";
+  for (const { experiment: { key, title }, found } of measured.recoveries) {
+    const name = `Time against messages: ${title}`;
+    const points = pointsOf(found, (r) => ({ timeMs: r.exploration_ms.p95, messages: r.messages_per_recovery }));
+    add(key, figures.pareto(points, name, "exploration time, 95th percentile (ms)"), `${name}. ${better}`);
   }
-  for (const { policy, timeline, kill_t_ms, silence_ms } of testbed) {
-    drawn.push({
-      file: `figure4-${policy}.svg`,
-      caption: `Figure 4: a TCP stream in the testbed with <code>${policy}</code>; the receiver heard nothing for ` +
-        `${Math.round(silence_ms)} ms.`,
-      svg: figures.throughput(timeline, kill_t_ms, `Figure 4: throughput over a failover with ${policy}`),
-    });
-  }
-  const { policies, profile, trials, seed } = options;
-  const run = { policies, profile: profile.name, trials, seed };
-  const { experiments, delays } = measured;
-  const json = { ...run, experiments, delays, testbed: testbed.map(({ timeline: _, ...rest }) => rest) };
+  const storm = pointsOf(
+    { simulated: measured.storm },
+    (r) => ({ timeMs: r.since_first_detection_ms.p95, messages: r.messages_per_recovery }),
+  );
+  const stormTitle = "Time against messages in a storm";
+  const since = "from the first detection, 95th percentile (ms)";
+  add("storm", figures.pareto(storm, stormTitle, since), `${stormTitle}. ${better}`);
   return new Map([
-    ["compare.json", JSON.stringify(json, null, 2) + "\n"],
-    ...drawn.map(({ file, svg }) => [file, svg + "\n"] as const),
-    ["index.html", renderPage(run, measured, testbed, drawn)],
+    ["compare.json", JSON.stringify(jsonOf(run, measured), null, 2) + "\n"],
+    ...[...drawn.values()].map(({ file, svg }) => [file, svg + "\n"] as const),
+    ["index.html", renderPage(run, measured, drawn)],
   ]);
+}
+
+function pointsOf<R>({ simulated, testbed }: Found<R>, of: (report: R) => ParetoPoint): Found<ParetoPoint> {
+  const each = (by: ByPolicy<R>) => Object.fromEntries(Object.entries(by).map(([policy, r]) => [policy, of(r)]));
+  return { simulated: each(simulated), ...(testbed === undefined ? {} : { testbed: each(testbed) }) };
+}
+
+/** All results but the single times and timelines. */
+function jsonOf({ policies, profile, trials, labTrials, stormContexts, seed }: RunDescription, measured: Measured) {
+  const withoutTimeline = ({ timeline: _, ...rest }: Failover) => rest;
+  return {
+    policies,
+    profile,
+    trials,
+    seed,
+    ...(measured.latenessMs === undefined
+      ? {}
+      : { testbed: { trials: labTrials, lateness_ms: { p95: measured.latenessMs } } }),
+    experiments: measured.recoveries.map(({ experiment: { key, title, command }, found }) => ({
+      key,
+      title,
+      command,
+      ...found,
+    })),
+    delays: measured.delays,
+    storm: { contexts: stormContexts, simulated: measured.storm },
+    exploration_ms_by_broken: measured.curves.map(({ broken, simulated, testbed }) => ({
+      broken,
+      simulated: quantiles(simulated),
+      ...(testbed === undefined ? {} : { testbed: quantiles(testbed) }),
+    })),
+    failovers: [...measured.paperFailovers, ...measured.failovers].map(withoutTimeline),
+  };
 }
 
 /** Puts the files into a folder, each at once and whole. Throws CommandError. */
