@@ -53,6 +53,8 @@ export interface LabTrials {
   readonly latenessMs: readonly number[];
 }
 
+/** More at once would be late for the timers of the agents that run already. */
+const STARTED_TOGETHER = 2;
 const ESTABLISH_TIMEOUT_MS = 30_000;
 /** The gaps between probes grow to a minute (RFC 5534 §7), so a failure may well last several. */
 const PATIENCE_MS = 300_000;
@@ -91,11 +93,10 @@ export async function runLabTrialsTogether(
         new TrialRun(run, testbeds.slice(next, next += Math.min(run.testbeds, run.trials)))
       );
       try {
-        // One after the other, so that slow machines are not late for the timers of the agents that run already.
-        let started = 0;
-        for (const lab of groups.flatMap(({ labs }) => labs)) {
-          onProgress?.(`testbed ${++started} of ${testbeds.length}`);
-          await lab.start();
+        const labs = groups.flatMap(({ labs }) => labs);
+        for (let started = 0; started < labs.length; started += STARTED_TOGETHER) {
+          onProgress?.(`testbed ${started + 1} of ${labs.length}`);
+          await Promise.all(labs.slice(started, started + STARTED_TOGETHER).map((lab) => lab.start()));
         }
         const all = runs.reduce((sum, { trials }) => sum + trials, 0);
         let done = 0;

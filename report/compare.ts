@@ -29,7 +29,8 @@ to DIR; only complete files are put there
   --quick          30 failures unless --trials says otherwise, fewer curves, a smaller storm
   --seed S         seed of all randomness (1); without --lab the same seed gives the same octets
   --lab            also in the testbed, on real agents (root): takes some 20 minutes, with --quick some 5
-  --lab-trials N   failures of each policy in each experiment there (18; 3 with --quick)`;
+  --lab-trials N   failures of each policy in each experiment there (18; 3 with --quick)
+  --name N         what the testbed's namespaces are called (shim6-compare)`;
 
 const TRIALS = 500, QUICK_TRIALS = 30;
 const LAB_TRIALS = 18, QUICK_LAB_TRIALS = 3;
@@ -49,7 +50,7 @@ export interface CompareOptions extends Omit<RunDescription, "profile"> {
 /** Runs `compare` with its arguments. Returns the exit code; throws UsageError and CommandError. */
 export async function compareCommand(args: string[]): Promise<number> {
   const flags = parseArgs(args, {
-    string: ["out", "policies", "profile", "trials", "lab-trials", "seed"],
+    string: ["out", "policies", "profile", "trials", "lab-trials", "name", "seed"],
     boolean: ["quick", "lab", "help"],
     unknown: (flag: string) => {
       throw new UsageError(`unknown argument ${flag}; shim6-agent compare --help lists the options`);
@@ -84,7 +85,11 @@ export async function compareCommand(args: string[]): Promise<number> {
     let measured = simulated;
     if (flags.lab) {
       const { withTestbed } = await import("./testbed.ts");
-      measured = await withTestbed(simulated, { ...run, onProgress: options.onProgress });
+      measured = await withTestbed(simulated, {
+        ...run,
+        name: flags.name ?? "shim6-compare",
+        onProgress: options.onProgress,
+      });
     }
     options.onProgress("figures");
     const files = renderComparison(run, measured, await loadFigures());

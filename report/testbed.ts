@@ -11,7 +11,6 @@ import { explorationTimes, recoveryReport } from "../sim/experiments/trials.ts";
 import { drawDelay } from "./experiments.ts";
 import type { ByPolicy, Curve, Failover, Measured, RunDescription } from "./measured.ts";
 
-const NAME = "shim6-compare";
 /** Agents are left so long before each failure: policies that learn by probing need some time to. */
 const PAUSE_MS = 4_000;
 /** Testbeds of each policy, all policies at the same time, and of each curve of figure 5. */
@@ -26,6 +25,8 @@ const QUICK_PROFILE = "fast";
 
 /** What {@linkcode withTestbed} wants to know. */
 export interface TestbedPlan extends RunDescription {
+  /** What the namespaces are called, before what tells them apart. */
+  readonly name: string;
   /** Told what is done, and how far it is. */
   readonly onProgress: (what: string) => void;
 }
@@ -50,7 +51,7 @@ export async function withTestbed(measured: Measured, plan: TestbedPlan): Promis
       policy,
       trials: plan.labTrials,
       testbeds: TESTBEDS,
-      name: `${NAME}-${policy}`,
+      name: `${plan.name}-${policy}`,
     }));
     const results = await run(title, runs);
     return Object.fromEntries(plan.policies.map((policy, i) => [policy, report(results[i])]));
@@ -83,7 +84,7 @@ export async function withTestbed(measured: Measured, plan: TestbedPlan): Promis
       kind: pathsBreak(broken),
       trials: CURVE_TRIALS * plan.labTrials,
       testbeds: CURVE_TESTBEDS,
-      name: `${NAME}-n${broken}`,
+      name: `${plan.name}-n${broken}`,
     })),
   );
   const curves = measured.curves.map((curve): Curve => {
@@ -101,7 +102,7 @@ export async function withTestbed(measured: Measured, plan: TestbedPlan): Promis
       delayMs,
       durationMs: FAILOVER_MS,
       killAtMs: FAILOVER_MS / 3,
-      name: NAME,
+      name: plan.name,
       executable: common.executable,
     });
   };

@@ -11,19 +11,16 @@ if (needsRoot) console.log("ending the testbed by signals is left out: not root"
 
 const NAME = "shim6-test-signal";
 
-/** What a run leaves in the file system and among the processes. */
-function traces(): string[] {
-  const found: string[] = [];
-  for (const folder of ["/run/netns", "/tmp"]) {
-    for (const { name } of Deno.readDirSync(folder)) {
-      if (name.startsWith(NAME) || name.startsWith("shim6-lab-")) found.push(`${folder}/${name}`);
-    }
-  }
+/** What a run that makes its temporary files in `directory` has made and not taken away. */
+function traces(directory: string): string[] {
+  Deno.mkdirSync("/run/netns", { recursive: true }); // it comes with the first name
+  const named = [...Deno.readDirSync("/run/netns")].filter(({ name }) => name.startsWith(NAME));
+  const found = [...named, ...Deno.readDirSync(directory)].map(({ name }) => name);
   for (const { name } of Deno.readDirSync("/proc")) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      const command = Deno.readTextFileSync(`/proc/${name}/cmdline`).replaceAll("\0", " ");
-      if (command.includes(NAME) || command.includes("shim6-lab-")) found.push(command);
+      if (!Deno.readTextFileSync(`/proc/${name}/environ`).includes(`TMPDIR=${directory}\0`)) continue;
+      found.push(Deno.readTextFileSync(`/proc/${name}/cmdline`).replaceAll("\0", " "));
     } catch { /* it has ended meanwhile */ }
   }
   return found;
@@ -37,21 +34,43 @@ async function until(what: string, done: () => boolean): Promise<void> {
   }
 }
 
-for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+const QUICK = ["--policies", "disjoint", "--trials", "1", "--quick", "--name", NAME];
+const COMMANDS = {
+  failover: ["lab", "failover", "--name", NAME, "--duration", "60"],
+  exploration: ["lab", "exploration", "--name", NAME, "--testbeds", "2", "--trials", "50"],
+  compare: ["compare", "--lab", "--out", "/dev/null/never", ...QUICK],
+};
+
+for (
+  const [what, signal, code, agents] of [
+    ["failover", "SIGINT", 130, 2],
+    ["failover", "SIGTERM", 143, 2],
+    ["exploration", "SIGINT", 130, 4],
+    ["compare", "SIGINT", 130, 1],
+    ["compare", "SIGTERM", 143, 4],
+  ] as const
+) {
   Deno.test({
-    name: `a failover that ${signal} ends leaves no namespace, no process and no file`,
+    name: `${what}, ended by ${signal} when ${agents} agents run, leaves no namespace, no process and no file`,
     ignore: needsRoot,
     fn: async () => {
-      const before = traces();
-      const { command, args } = thisProgram();
-      const child = new Deno.Command(command, {
-        args: [...args, "lab", "failover", "--name", NAME, "--duration", "60"],
-        stdout: "null",
-      }).spawn();
-      await until("both agents run", () => traces().filter((t) => t.includes(" run --identity")).length >= 2);
-      child.kill(signal);
-      assertEquals((await child.status).code, code);
-      await until(`all is gone: ${traces()}`, () => traces().join() === before.join());
+      const directory = await Deno.makeTempDir();
+      try {
+        const { command, args } = thisProgram();
+        const child = new Deno.Command(command, {
+          args: [...args, ...COMMANDS[what]],
+          env: { TMPDIR: directory },
+          stdout: "null",
+          stderr: "null",
+        }).spawn();
+        const running = () => traces(directory).filter((trace) => trace.includes(" run --identity")).length;
+        await until(`${agents} agents run`, () => running() >= agents);
+        child.kill(signal);
+        assertEquals((await child.status).code, code);
+        await until(`all is gone: ${traces(directory)}`, () => traces(directory).length === 0);
+      } finally {
+        await Deno.remove(directory, { recursive: true });
+      }
     },
   });
 }
