@@ -200,6 +200,8 @@ export async function runCommand(args: string[], moduleUrl: string): Promise<num
   const kept = becomeUnprivileged();
   const stopLogging = await startLogging(config.logLevel, config.logFormat);
   try {
+    // This thread waits for the one of the packet loop, which cannot load by itself what no run has compiled before.
+    await import("../datapath/tun_worker.ts");
     const agent = await Agent.start(config, moduleUrl);
     giveUpStartRights();
     if (kept !== undefined) log.warn("threads of the runtime keep all of root's rights", { because: kept });
