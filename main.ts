@@ -16,6 +16,7 @@ usage: shim6-agent [run] [options]       run the agent (see run --help)
   explore CONTEXT | forget CONTEXT       act on a context
   switch CONTEXT LOCAL PEER              move a context to another locator pair
   policy NAME                            change the policy of a running agent
+  prefer LOCATOR=PREFERENCE              tell peers which locators to use
   doctor [PEER…]                         what would keep a failover from working, and its repair
   lab up|down|failover|exploration|…     a testbed of network namespaces on this machine
   sim exploration|delays|provider|storm  experiments in virtual time, with the agent's engine

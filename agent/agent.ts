@@ -52,6 +52,14 @@ import { EventLog, type LoggedEvent } from "./event_log.ts";
 import { LocatorWatch } from "./locators.ts";
 import { log } from "./logging.ts";
 import { PcapWriter } from "./pcap.ts";
+import {
+  DEFAULT_PRIORITY,
+  matches,
+  parsePreference,
+  type Preference,
+  PREFERENCE_SYNTAX,
+  withPreferences,
+} from "./preferences.ts";
 import { VERSION } from "./version.ts";
 
 /**
@@ -113,6 +121,7 @@ export class Agent implements ControlTarget {
   #policy: string;
   #control: ControlServer | undefined;
   #locators: readonly LocalLocator[] = [];
+  #preferences: readonly Preference[] = [];
   #stopping = false;
   /** Openings that may be read, and when that was reckoned. */
   #openingsLeft = OPENINGS_PER_TURN;
@@ -167,7 +176,8 @@ export class Agent implements ControlTarget {
       this.#checkNames();
       this.#watch = new LocatorWatch(this.#netlink, { interfaces: config.interfaces, locators: config.locators });
       undo.push(() => this.#watch.close());
-      this.#locators = this.#watch.locators();
+      this.#preferences = config.preferences;
+      this.#locators = withPreferences(this.#watch.locators(), this.#preferences);
       this.#controlSocket = openControlSocket(config.protocol, "without-openings");
       undo.push(() => closeFd(this.#controlSocket));
       this.#receiver = new ControlReceiver(this.#controlSocket);
@@ -380,8 +390,11 @@ export class Agent implements ControlTarget {
   }
 
   #readAddresses(): void {
-    if (!this.#watch.read()) return;
-    this.#locators = this.#watch.locators();
+    if (this.#watch.read()) this.#useLocators();
+  }
+
+  #useLocators(): void {
+    this.#locators = withPreferences(this.#watch.locators(), this.#preferences);
     log.info("addresses changed", {
       usable: this.#locators.filter((locator) => locator.usable).map((locator) => locator.address),
       lost: this.#locators.filter((locator) => !locator.usable).map((locator) => locator.address),
@@ -563,6 +576,8 @@ export class Agent implements ControlTarget {
             ? `context ${context.id} now sends on ${pairText(pair)}`
             : `context ${context.id} probes ${pairText(pair)} and moves there when the peer answers`;
         }
+        case "prefer":
+          return this.#prefer(request.preference);
         case "policy":
           this.#engine.setPolicy(createPolicy(request.name));
           this.#policy = request.name;
@@ -582,6 +597,17 @@ export class Agent implements ControlTarget {
     } finally {
       this.#settle();
     }
+  }
+
+  #prefer(text: string): string {
+    if (typeof text !== "string") throw new UsageError(`a preference is expected: ${PREFERENCE_SYNTAX}`);
+    const preference = parsePreference(text, "prefer");
+    const meant = this.#locators.filter((locator) => matches(preference.subject, locator));
+    if (meant.length === 0) throw new CommandError(`no locator is meant by ${preference.subject}; see status`);
+    // Those of the same subject are replaced, so that repeated commands do not pile up.
+    this.#preferences = [...this.#preferences.filter(({ subject }) => subject !== preference.subject), preference];
+    this.#useLocators();
+    return `preference set for ${meant.map((locator) => locator.address).join(", ")}; peers are told`;
   }
 
   /** Calls `watcher` for each event from now on; returns what ends it. */
@@ -621,6 +647,9 @@ export class Agent implements ControlTarget {
         interface: locator.interfaceName,
         usable: locator.usable,
         deprecated: locator.deprecated,
+        priority: locator.priority ?? DEFAULT_PRIORITY,
+        weight: locator.weight ?? 0,
+        transient: locator.transient ?? false,
       })),
       contexts: this.#contexts(now),
       counters: {

@@ -7,6 +7,7 @@ import { type Profile, PROFILES } from "../reap/profile.ts";
 import type { EngineLimits, EstablishOptions } from "../shim6/api.ts";
 import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { UsageError } from "./errors.ts";
+import { parsePreference, type Preference } from "./preferences.ts";
 
 /** Read when no `--config` is given, if it exists. */
 export const DEFAULT_CONFIG_PATH = "/etc/shim6-agent/config.toml";
@@ -48,6 +49,8 @@ export interface AgentConfig {
   readonly control: string;
   /** File with the parameters, and perhaps the key, that prove this host's locators (`hba new`, `cga new`). */
   readonly identity?: string;
+  /** What peers, and this host, should prefer of its locators. */
+  readonly preferences: readonly Preference[];
   /** Next header of Shim6: 140 (RFC 5533 §5.1), or what another implementation uses. */
   readonly protocol: number;
   readonly insecureLocators: boolean;
@@ -84,6 +87,7 @@ export const KEYS = {
   "locators": { kind: "strings" },
   "control": { kind: "string" },
   "identity": { kind: "string" },
+  "prefer": { kind: "strings" },
   "protocol": { kind: "number" },
   "insecure_locators": { kind: "boolean" },
   "insecure_prefixes": { kind: "strings" },
@@ -232,6 +236,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     locators: addresses("locators", canonicalAddress),
     control: string("control", DEFAULT_CONTROL_PATH),
     identity: optional("identity"),
+    preferences: strings("prefer").map((text) => parsePreference(text, origin("prefer"))),
     protocol,
     insecureLocators: boolean("insecure_locators", false),
     insecurePrefixes: addresses("insecure_prefixes", parsePrefix),

@@ -58,6 +58,12 @@ const FLAGS: Readonly<Record<string, Flag>> = {
     help: "what proves this host's locators (made by hba new or cga new)",
     read: "string",
   },
+  "prefer": {
+    key: "prefer",
+    value: "LOCATOR=PREF",
+    help: "what to prefer of a locator, e.g. eth1=200,weight=5,transient (repeatable; priority 100, lower is better)",
+    read: "strings",
+  },
   "protocol": {
     key: "protocol",
     value: "N",

@@ -61,6 +61,14 @@ export const CONSOLE_COMMANDS: Readonly<Record<string, ConsoleCommand>> = {
     request: ([context, local, peer]) => ({ command: "switch", context, local, peer }),
     render: (result) => result as string,
   },
+  prefer: {
+    operands: ["LOCATOR=PREFERENCE"],
+    summary:
+      "what to prefer of a locator (an address, a prefix or an interface): its priority (lower is better; 100\n" +
+      "unless set), then ,weight=W ,transient or ,broken as wanted, e.g. eth1=200 or eth1=broken; peers are told",
+    request: ([preference]) => ({ command: "prefer", preference }),
+    render: (result) => result as string,
+  },
   policy: {
     operands: ["NAME"],
     summary: "change the path-selection policy of the running agent",

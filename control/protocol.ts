@@ -5,7 +5,7 @@
 
 import type { Address } from "../wire/address.ts";
 import type { FailureCause, LocatorPair } from "../policies/policy.ts";
-import type { ContextState } from "../shim6/api.ts";
+import type { ContextState, LocatorPreference } from "../shim6/api.ts";
 import type { LoggedEvent } from "../agent/event_log.ts";
 
 /** A request. */
@@ -13,6 +13,7 @@ export type Request =
   | { readonly command: "status" | "contexts" | "paths" | "watch" }
   | { readonly command: "why" | "explore" | "forget"; readonly context: string }
   | { readonly command: "switch"; readonly context: string; readonly local: string; readonly peer: string }
+  | { readonly command: "prefer"; readonly preference: string }
   | { readonly command: "policy"; readonly name: string };
 
 /** A reply. `usage` tells a wrong request (exit 2) from one that failed (exit 1). */
@@ -32,7 +33,12 @@ export interface ContextReport {
   readonly reap: ReapName;
   readonly current: LocatorPair;
   readonly local_locators: readonly Address[];
-  readonly peer_locators: readonly { readonly address: Address; readonly verified: boolean }[];
+  readonly peer_locators: readonly {
+    readonly address: Address;
+    readonly verified: boolean;
+    /** Only when the peer has said what it prefers. */
+    readonly preference?: LocatorPreference;
+  }[];
   /** Time since the current pair was chosen, ms. */
   readonly since_ms: number;
   readonly rtt_ms: number | null;
@@ -70,6 +76,10 @@ export interface StatusReport {
     readonly interface: string;
     readonly usable: boolean;
     readonly deprecated: boolean;
+    /** What peers are told to prefer (RFC 5533 §5.15.3): lower is better. */
+    readonly priority: number;
+    readonly weight: number;
+    readonly transient: boolean;
   }[];
   readonly contexts: readonly ContextReport[];
   readonly counters: {

@@ -74,11 +74,13 @@ export function renderStatus(status: StatusReport): string {
     ...status.warnings.map((warning) => `WARNING: ${warning}`),
     "",
     status.locators.length === 0 ? "no locators: no global address on a running interface" : table(
-      ["LOCATOR", "INTERFACE", "USABLE"],
+      ["LOCATOR", "INTERFACE", "USABLE", "PRIORITY"],
       status.locators.map((locator) => [
         locator.address,
         locator.interface,
         locator.usable ? locator.deprecated ? "yes, deprecated" : "yes" : "NO",
+        `${locator.priority}${locator.weight > 0 ? `, weight ${locator.weight}` : ""}` +
+        (locator.transient ? ", transient" : ""),
       ]),
     ),
     "",

@@ -6,6 +6,7 @@ import {
   type BackgroundProbing,
   type ExplorationStart,
   type LocatorPair,
+  type PairPreference,
   type Plan,
   type Policy,
   type ProbeChoice,
@@ -41,7 +42,8 @@ const GAP_SHARE = 1 / 4;
 const SLOWER = 4;
 
 /**
- * Pairs that share no suspect locator with what failed come first, the fastest of them foremost. The first probes leave
+ * Pairs that share no suspect locator with what failed come first, of them those that the hosts prefer, and of these the
+ * fastest. The first probes leave
  * at once; when no answer can be expected any more the others follow as a train, and from the second round on ever
  * slower, without end. This departs from the sequential probing of RFC 5534 §4.3, within the host's probe budget.
  */
@@ -77,6 +79,8 @@ interface Ranked {
   readonly pair: LocatorPair;
   /** 0: nothing against it, 1 or 2: so many suspect locators or 2 for a dead one, 3: the pair that failed. */
   readonly suspects: number;
+  /** What the hosts prefer: lower is better. */
+  readonly rank: number;
   /** Its share of a round-trip time in ms; Infinity when unknown. */
   readonly outMs: number;
   readonly reason: string;
@@ -93,12 +97,13 @@ class AdaptivePlan implements Plan {
   #sent = 0;
   #lastSentAt = -Infinity;
 
-  constructor({ pairs, current, cause, book, now, timing }: ExplorationStart, first: number) {
-    const order = pairs.map((pair) => rank(pair, current, book, now))
-      .sort((a, b) => a.suspects - b.suspects || compare(a.outMs, b.outMs));
+  constructor({ pairs, current, cause, book, now, timing, preference }: ExplorationStart, first: number) {
+    const order = pairs.map((pair) => rank(pair, current, book, now, preference?.(pair)))
+      .sort((a, b) => a.suspects - b.suspects || a.rank - b.rank || compare(a.outMs, b.outMs));
     const best = order[0];
-    const mayWork = ({ pair, suspects }: Ranked) =>
-      suspects < 3 && Number.isNaN(book.deadSince(pair.local, now)) && Number.isNaN(book.deadSince(pair.peer, now));
+    const mayWork = ({ pair, suspects, rank }: Ranked) =>
+      suspects < 3 && rank === best.rank && Number.isNaN(book.deadSince(pair.local, now)) &&
+      Number.isNaN(book.deadSince(pair.peer, now));
     const fastest = order.filter(mayWork).sort((a, b) => compare(a.outMs, b.outMs))[0] ?? best;
     // A host that answers need not guess: the peer's probe would have come on a path through the faster pair's locators.
     const both = cause !== "peer-probe" && fastest !== best && best.outMs - fastest.outMs >= WORTH_A_SECOND_PROBE_MS &&
@@ -164,12 +169,18 @@ class AdaptivePlan implements Plan {
   }
 }
 
-function rank(pair: LocatorPair, current: LocatorPair, book: PathBook, now: number): Ranked {
+function rank(
+  pair: LocatorPair,
+  current: LocatorPair,
+  book: PathBook,
+  now: number,
+  preference: PairPreference | undefined,
+): Ranked {
   const outMs = book.get(pair)?.outMs ?? NaN;
   const isDead = [pair.local, pair.peer].some((address) => !Number.isNaN(book.deadSince(address, now)));
   const suspects = samePair(pair, current)
     ? 3
-    : isDead
+    : isDead || preference?.broken
     ? 2
     : Number(book.isSuspect(pair.local, now)) + Number(book.isSuspect(pair.peer, now));
   const known = Number.isNaN(outMs) ? "delay unknown" : "fastest first";
@@ -178,7 +189,7 @@ function rank(pair: LocatorPair, current: LocatorPair, book: PathBook, now: numb
     : suspects > 0
     ? `${known}, but shares a locator with a failed pair`
     : `${known}, shares no suspect locator`;
-  return { pair, suspects, outMs: Number.isNaN(outMs) ? Infinity : outMs, reason };
+  return { pair, suspects, rank: preference?.rank ?? 0, outMs: Number.isNaN(outMs) ? Infinity : outMs, reason };
 }
 
 /** Ascending; unknown ones (Infinity) are equal. */

@@ -1,7 +1,8 @@
 /** Several first probes at once (paper §5.4). */
 
-import { CyclingPlan, Pacing, shuffled } from "./pacing.ts";
+import { CyclingPlan, Pacing } from "./pacing.ts";
 import type { ExplorationStart, Plan, Policy } from "./policy.ts";
+import { drawn } from "./preference.ts";
 
 /** The largest burst: as many as the paper's testbed has unidirectional paths. */
 export const MAX_BURST = 18;
@@ -31,7 +32,7 @@ export class BurstPolicy implements Policy {
   plan(start: ExplorationStart): Plan {
     const size = Math.min(this.#size, start.pairs.length);
     const draw = () =>
-      shuffled(start.pairs, start.random).map((pair) => ({ pair, reason: `next of a random cycle, burst of ${size}` }));
+      drawn(start, start.pairs).map((pair) => ({ pair, reason: `next of a random cycle, burst of ${size}` }));
     return new CyclingPlan(draw, new Pacing(start.timing, size), false);
   }
 }

@@ -47,6 +47,16 @@ export interface ProbeTiming {
   readonly maxProbeTimeoutMs: number;
 }
 
+/** How much a pair is wanted by its two hosts (RFC 5533 §5.15.3). */
+export interface PairPreference {
+  /** Pairs of a lower rank come first. */
+  readonly rank: number;
+  /** Share among pairs of the same rank; above 0. */
+  readonly weight: number;
+  /** One of the two hosts says that its locator does not work. */
+  readonly broken: boolean;
+}
+
 /** What a policy is told when an exploration starts. */
 export interface ExplorationStart {
   /** Candidate pairs, at least one; the preferred ones first (RFC 3484 order and locator preferences). */
@@ -57,6 +67,8 @@ export interface ExplorationStart {
   readonly cause: FailureCause;
   /** What is known about the pairs. */
   readonly book: PathBook;
+  /** What the hosts prefer; absent: all pairs alike. */
+  readonly preference?: (pair: LocatorPair) => PairPreference;
   /** The schedule to keep (RFC 5534 §7). */
   readonly timing: ProbeTiming;
   /** Uniform in [0, 1). */

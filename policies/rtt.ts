@@ -13,6 +13,7 @@ import {
   type ProbeChoice,
   samePair,
 } from "./policy.ts";
+import { preferredFirst } from "./preference.ts";
 
 /** Gap that is used when no delay is known, and the shortest one, in ms. */
 const UNKNOWN_GAP_MS = 100, LEAST_GAP_MS = 20;
@@ -21,7 +22,7 @@ const PATIENCE = 1.3;
 
 /**
  * The pair with the shortest measured delay first, pairs of unknown delay last in the order of `disjoint`, the failed pair
- * at the very end. Background probes keep the order fresh. Probes follow each other as soon as an answer should have
+ * at the very end; before that goes what the hosts prefer. Background probes keep the order fresh. Probes follow each other as soon as an answer should have
  * come; after one round over all pairs the gaps double up to the Max Probe Timeout.
  */
 export class RttPolicy implements Policy {
@@ -37,9 +38,10 @@ export class RttPolicy implements Policy {
     const first: ProbeChoice[] = known.map((pair) => ({ pair, reason: "shortest measured delay first" }));
     const unknown = pairs.filter((pair) => !isKnown(pair));
     const draw = () => {
-      if (unknown.length === 0) return [...first];
-      const rest = new DisjointPolicy().plan({ ...start, pairs: unknown });
-      return [...first, ...unknown.map(() => rest.answer!(start.now))];
+      const rest = unknown.length === 0 ? undefined : new DisjointPolicy().plan({ ...start, pairs: unknown });
+      const round = [...first, ...unknown.map(() => rest!.answer!(start.now))];
+      const isFailed = ({ pair }: ProbeChoice) => samePair(pair, current);
+      return [...preferredFirst(start, round.filter((choice) => !isFailed(choice))), ...round.filter(isFailed)];
     };
     const slowest = Math.max(0, ...known.map((pair) => book.get(pair)!.rttMs).filter((ms) => !Number.isNaN(ms)));
     const gapMs = known.length === 0 ? UNKNOWN_GAP_MS : Math.max(LEAST_GAP_MS, PATIENCE * slowest);

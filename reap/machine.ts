@@ -21,14 +21,26 @@
 import type { Address } from "../wire/address.ts";
 import { type Probe, ReapState, type Report } from "../wire/message.ts";
 import type { PathBook } from "../policies/path_book.ts";
-import { type FailureCause, type LocatorPair, type Plan, type Policy, samePair } from "../policies/policy.ts";
+import {
+  type FailureCause,
+  type LocatorPair,
+  type PairPreference,
+  type Plan,
+  type Policy,
+  samePair,
+} from "../policies/policy.ts";
 import { ProbeLog } from "./probe_log.ts";
 import type { Profile } from "./profile.ts";
+
+/** A pair about which no host has said anything. */
+const ALIKE: PairPreference = { rank: 0, weight: 1, broken: false };
 
 /** Where a machine gets its candidates from. */
 export interface PairSource {
   /** Candidate pairs, best first; at least one. */
   pairs(): readonly LocatorPair[];
+  /** What the hosts prefer of a pair; absent: all pairs alike. */
+  preference?(pair: LocatorPair): PairPreference;
   /** The pair on whose reverse the peer sent when all was well; undefined: not known. */
   readonly incoming?: LocatorPair;
 }
@@ -486,6 +498,7 @@ export class ReapMachine {
       current: this.#current,
       cause,
       book,
+      preference: (pair) => this.#source.preference?.(pair) ?? ALIKE,
       timing: profile,
       random,
       now,

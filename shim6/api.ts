@@ -22,8 +22,20 @@ export interface LocalLocator {
   readonly usable: boolean;
   /** Preferred lifetime over: still works, but not for new contexts. */
   readonly deprecated: boolean;
-  /** Locator preference (RFC 5533 §5.15.3): lower is better. */
+  /** Locator preference (RFC 5533 §5.15.3), 0 to 255: lower is better. */
   readonly priority?: number;
+  /** Share among locators of the same priority, 0 to 255. */
+  readonly weight?: number;
+  /** Not there to stay: of the same priority, others are better. */
+  readonly transient?: boolean;
+}
+
+/** What is preferred of a locator (RFC 5533 §5.15.3). */
+export interface LocatorPreference {
+  readonly priority: number;
+  readonly weight: number;
+  readonly transient: boolean;
+  readonly broken: boolean;
 }
 
 /** When to establish a context (RFC 5533 §4, §13). */
@@ -230,7 +242,12 @@ export interface ContextView {
   readonly reap: ReapState;
   readonly current: LocatorPair;
   readonly localLocators: readonly Address[];
-  readonly peerLocators: readonly { readonly address: Address; readonly verified: boolean }[];
+  readonly peerLocators: readonly {
+    readonly address: Address;
+    readonly verified: boolean;
+    /** What the peer prefers; absent when it has not said. */
+    readonly preference?: LocatorPreference;
+  }[];
   /** When the current pair was chosen, monotonic ms. */
   readonly since: number;
   /** NaN when never measured. */

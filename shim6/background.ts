@@ -198,8 +198,10 @@ export class Background {
       return record !== undefined && record.lastSuccess > record.lastFailure && record.trialsUnanswered === 0 &&
         context.peer!.isProven(pair.peer);
     };
-    const pairs = context.pairs().filter(works);
-    let to = policy.better(pairs, current, book, now);
+    const rank = (pair: LocatorPair) => context.preference(pair).rank;
+    const pairs = context.pairs().filter((pair) => works(pair) && rank(pair) <= rank(current));
+    // What the hosts prefer comes before what is fast.
+    let to = pairs.find((pair) => rank(pair) < rank(current)) ?? policy.better(pairs, current, book, now);
     if (to === undefined && !samePair(current, ulid) && pairs.some((pair) => samePair(pair, ulid))) {
       if (policy.better([current], ulid, book, now) === undefined) to = ulid;
     }

@@ -2,15 +2,15 @@
 
 import type { Address } from "../wire/address.ts";
 import { type ContextTag, ReapState, type Report } from "../wire/message.ts";
-import { type LocatorPair, samePair } from "../policies/policy.ts";
+import { type LocatorPair, type PairPreference, samePair } from "../policies/policy.ts";
 import type { PathBook } from "../policies/path_book.ts";
 import type { PairSource, ReapMachine } from "../reap/machine.ts";
 import type { Suspicion } from "../reap/suspicion.ts";
 import type { ActivityTable } from "./activity_table.ts";
-import type { ContextState, ContextView, LastFailure } from "./api.ts";
+import type { ContextState, ContextView, LastFailure, LocalLocator } from "./api.ts";
 import { PAIRS_MAX } from "./constants.ts";
 import type { Timed } from "./deadlines.ts";
-import { type LocalLocators, priorityOf } from "./local_locators.ts";
+import { type LocalLocators, priorityOf, weightOf } from "./local_locators.ts";
 import type { PeerLocators } from "./peer_locators.ts";
 
 /** The exchange by which a context becomes ESTABLISHED: I1, I2 or I2bis is out. */
@@ -45,9 +45,11 @@ export interface OutstandingUpdate {
   deadline: number;
 }
 
-/** A probe that the operator's wish to switch hangs on. */
+/** A probe on which a switch hangs that no failure asks for. */
 export interface Trial {
   readonly pair: LocatorPair;
+  /** Whose wish it is: the operator's, or that of the preferences. */
+  readonly cause: "operator" | "better-path";
   readonly nonces: number[];
   deadline: number;
 }
@@ -180,13 +182,22 @@ export class Context implements PairSource, Timed {
       for (let i = 0; i < peer!.addresses.length; i++) {
         const address = peer!.addresses[i];
         if (!peer!.verifiedAt(i) || peer!.addresses.indexOf(address) !== i) continue;
-        const rank = priorityOf(locator) + peer!.priority(i) + (peer!.isBroken(i) ? 1_000 : 0) +
-          (isUniqueLocal(locator.address) === isUniqueLocal(address) ? 0 : 2_000);
-        ranked.push({ pair: this.intern(locator.address, address), rank });
+        ranked.push({ pair: this.intern(locator.address, address), rank: rankOf(locator, peer!, i) });
       }
     }
     if (ranked.length === 0) return [this.ulid];
     return ranked.sort((a, b) => a.rank - b.rank).slice(0, PAIRS_MAX).map(({ pair }) => pair);
+  }
+
+  /** How much the two hosts want the pair. */
+  preference({ local, peer }: LocatorPair): PairPreference {
+    const own = this.host.local.get(local), index = this.peer?.addresses.indexOf(peer) ?? -1;
+    if (own === undefined || index < 0) return { rank: UNKNOWN_RANK, weight: 1, broken: false };
+    return {
+      rank: rankOf(own, this.peer!, index),
+      weight: Math.max(weightOf(own), SMALL_WEIGHT) * Math.max(this.peer!.weight(index), SMALL_WEIGHT),
+      broken: this.peer!.isBroken(index),
+    };
   }
 
   /** Whether payload may be sent on the pair now. */
@@ -212,7 +223,7 @@ export class Context implements PairSource, Timed {
       reap: this.machine?.state ?? ReapState.Operational,
       current: this.current,
       localLocators: this.host.local.all.map((locator) => locator.address),
-      peerLocators: this.peer?.addresses.map((address, i) => ({ address, verified: this.peer!.verifiedAt(i) })) ?? [],
+      peerLocators: this.peer?.addresses.map((_, i) => this.peer!.view(i)) ?? [],
       since: this.since,
       rttMs: book.get(this.current)?.rttMs ?? NaN,
       switches: this.switches,
@@ -222,6 +233,18 @@ export class Context implements PairSource, Timed {
       keepalivesSent: this.keepalivesSent,
     };
   }
+}
+
+/** Of a pair whose locators are not known any more: after all others. */
+const UNKNOWN_RANK = 10_000;
+/** A weight of 0 leaves a small chance beside greater ones (RFC 2782). */
+const SMALL_WEIGHT = 0.01;
+
+/** Lower is better: priorities, among equals those that are there to stay; last what is broken or of another scope. */
+function rankOf(own: LocalLocator, peer: PeerLocators, index: number): number {
+  const transient = Number(own.transient ?? false) + Number(peer.isTransient(index));
+  return priorityOf(own) + peer.priority(index) + transient / 4 + (peer.isBroken(index) ? 1_000 : 0) +
+    (isUniqueLocal(own.address) === isUniqueLocal(peer.addresses[index]) ? 0 : 2_000);
 }
 
 /** `fc00::/7` (RFC 4193). */

@@ -25,6 +25,7 @@ import type { LocatorPair, Policy } from "../policies/policy.ts";
 import type { FailureCause } from "../policies/policy.ts";
 import type { PathBook } from "../policies/path_book.ts";
 import type { Activity, ContextView, Effect, EngineOptions, FlowObservation, IcmpError, LocalLocator } from "./api.ts";
+import { UPDATE_SPACING } from "./constants.ts";
 import type { Context } from "./context.ts";
 import { Core, type EngineCounters, type Received } from "./core.ts";
 import { EngineError } from "./errors.ts";
@@ -121,6 +122,7 @@ export class Engine {
     const reason = next.sameAddresses(before) ? "usability or preference changed" : "addresses changed";
     const locators = next.all.map((locator) => locator.address);
     this.#core.emit({ type: "event", event: { at: now, kind: "locators", reason, locators } });
+    let at = now;
     for (const context of this.#core.table) {
       // RFC 5533 §1.5 ends all communication with a ULID that became invalid, lest the prefix's next owner be taken for
       // us. By default a context in use goes on: it never sends from that address again unless the host regains it, and
@@ -131,6 +133,8 @@ export class Engine {
       }
       const cause = localFailure(context.current.local, before, next);
       if (cause !== undefined || context.inDoubt) this.#failover.localLocatorsChanged(context, cause, now);
+      // A host with many contexts does not probe for all of them at once.
+      else if (this.#failover.followPreferences(context, at)) at += UPDATE_SPACING;
     }
     this.#updates.localChanged(now);
   }

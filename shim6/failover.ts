@@ -6,6 +6,7 @@
 import type { Address } from "../wire/address.ts";
 import { type Keepalive, MessageType, type Probe, ReapState, type Report } from "../wire/message.ts";
 import { type FailureCause, type LocatorPair, samePair } from "../policies/policy.ts";
+import { drawn } from "../policies/preference.ts";
 import { type ReapEffect, ReapMachine } from "../reap/machine.ts";
 import { Suspicion } from "../reap/suspicion.ts";
 import type { Activity } from "./api.ts";
@@ -155,8 +156,30 @@ export class Failover {
     const isBroken = (address: Address) => peer!.isBroken(peer!.addresses.indexOf(address));
     if (isBroken(machine.current.peer) && !isBroken(context.pairs()[0].peer)) {
       machine.handleFailure("peer-locators", now);
-    }
+    } else this.followPreferences(context, now);
     this.#settle(context, now);
+  }
+
+  /**
+   * A host prefers other locators than before: tries, from `at` on, a pair that is preferred to the one in use, and moves
+   * there when the peer answers. Nothing is broken, so nothing is held. Returns whether there is such a pair.
+   */
+  followPreferences(context: Context, at: number): boolean {
+    if (!context.isEstablished || context.inDoubt || context.trial !== undefined || this.#isQuiet(context, at)) {
+      return false;
+    }
+    const rank = (pair: LocatorPair) => context.preference(pair).rank;
+    const [first, ...others] = context.pairs();
+    const { current } = context;
+    if (rank(first) >= rank(current)) return false;
+    const best = [first, ...others.filter((pair) => rank(pair) === rank(first))];
+    // The locator that nobody minds stays.
+    const near = best.filter((pair) => pair.local === current.local || pair.peer === current.peer);
+    const preference = (pair: LocatorPair) => context.preference(pair);
+    const [pair] = drawn({ random: this.#core.reap.random, preference }, near.length > 0 ? near : best);
+    context.trial = { pair, cause: "better-path", nonces: [], deadline: at };
+    this.#core.reschedule(context);
+    return true;
   }
 
   /** Our locators changed. `cause`: what happened to the local locator in use, if anything. */
@@ -253,7 +276,7 @@ export class Failover {
       this.#switchFreely(context, pair, "operator", now);
       return "switched";
     }
-    context.trial = { pair, nonces: [], deadline: now };
+    context.trial = { pair, cause: "operator", nonces: [], deadline: now };
     this.#tryPair(context, now);
     return "probing";
   }
@@ -343,7 +366,17 @@ export class Failover {
       return;
     }
     const others = context.pairs().filter((pair) => !samePair(pair, current));
-    const start = { pairs: others, current, cause: "suspicion", book, timing: profile, random, now } as const;
+    const preference = (pair: LocatorPair) => context.preference(pair);
+    const start = {
+      pairs: others,
+      current,
+      cause: "suspicion",
+      book,
+      preference,
+      timing: profile,
+      random,
+      now,
+    } as const;
     const alternate = others.length === 0 ? undefined : policy.plan(start).next(now).pair;
     const check: Check = {
       at: now,
@@ -553,21 +586,22 @@ export class Failover {
     trial.nonces.push(nonce);
     trial.deadline = now + TRIAL_TIMEOUT;
     const sent = [{ source: local, destination: peer, nonce, data: 0 }];
-    this.#sendProbe(context, trial.pair, ReapState.InboundOk, sent, [], "the operator wants this pair", now);
+    const reason = trial.cause === "operator" ? "the operator wants this pair" : "preferred to the pair in use";
+    this.#sendProbe(context, trial.pair, ReapState.InboundOk, sent, [], reason, now);
     this.#core.reschedule(context);
   }
 
   #readTrial(context: Context, received: readonly Report[], now: number): void {
     const { trial } = context;
     if (trial === undefined) return;
-    const { pair, nonces } = trial;
+    const { pair, nonces, cause } = trial;
     const report = received.find((report) =>
       nonces.includes(report.nonce) && report.source === pair.local && report.destination === pair.peer
     );
     if (report === undefined) return;
     context.trial = undefined;
     context.peer!.prove(pair.peer);
-    if (context.isCandidate(pair)) this.#switchFreely(context, pair, "operator", now);
+    if (context.isCandidate(pair)) this.#switchFreely(context, pair, cause, now);
   }
 
   /** Goes over to another pair while the one in use works. */

@@ -60,18 +60,24 @@ export class LocalLocators {
     return samePreferences(this.announced, other.announced);
   }
 
-  /** The Locator Preferences option: flags and priority. Undefined when there is nothing to say. */
+  /** The Locator Preferences option. Undefined when there is nothing to say. */
   preferences(): LocatorPreferences | undefined {
-    const plain = this.announced.every((locator) => locator.usable && priorityOf(locator) === DEFAULT_PRIORITY);
+    const plain = this.announced.every((locator) =>
+      locator.usable && priorityOf(locator) === DEFAULT_PRIORITY && !locator.transient && weightOf(locator) === 0
+    );
     return plain ? undefined : this.explicitPreferences();
   }
 
   /** As {@linkcode preferences}, also when it only takes back what an earlier one said. */
   explicitPreferences(): LocatorPreferences {
+    const withWeights = this.announced.some((locator) => weightOf(locator) > 0);
     return {
       generation: this.generation,
-      elementLength: 2,
-      elements: this.announced.map((locator) => [locator.usable ? 0 : PreferenceFlag.BROKEN, priorityOf(locator)]),
+      elementLength: withWeights ? 3 : 2,
+      elements: this.announced.map((locator) => {
+        const flags = (locator.usable ? 0 : PreferenceFlag.BROKEN) | (locator.transient ? PreferenceFlag.TRANSIENT : 0);
+        return [flags, priorityOf(locator), ...withWeights ? [weightOf(locator)] : []];
+      }),
     };
   }
 }
@@ -82,10 +88,18 @@ export function priorityOf(locator: LocalLocator): number {
   return locator.deprecated ? 255 : priority;
 }
 
+/** Share among locators of the same priority. */
+export function weightOf(locator: LocalLocator): number {
+  return Math.min(255, Math.max(0, Math.round(locator.weight ?? 0)));
+}
+
 function sameAddresses(a: readonly LocalLocator[], b: readonly LocalLocator[]): boolean {
   return a.length === b.length && a.every((locator, i) => locator.address === b[i].address);
 }
 
 function samePreferences(a: readonly LocalLocator[], b: readonly LocalLocator[]): boolean {
-  return a.every((locator, i) => locator.usable === b[i].usable && priorityOf(locator) === priorityOf(b[i]));
+  return a.every((locator, i) =>
+    locator.usable === b[i].usable && priorityOf(locator) === priorityOf(b[i]) &&
+    weightOf(locator) === weightOf(b[i]) && (locator.transient ?? false) === (b[i].transient ?? false)
+  );
 }

@@ -2,9 +2,13 @@
 
 import type { Address } from "../wire/address.ts";
 import { type LocatorList, type LocatorPreferences, PreferenceFlag } from "../wire/message.ts";
+import type { ContextView } from "./api.ts";
 
 /** Bits of the sets below: one per locator, and a bit operation sees 31 without a sign. */
 export const MAX_PEER_LOCATORS = 31;
+
+/** Octets kept of a locator's preferences: flags, priority, weight. */
+const PREFERENCE = 3;
 
 /** So many lists back a replay is recognised. */
 const PAST_LISTS = 16;
@@ -139,11 +143,10 @@ export class PeerLocators {
 
   /** Stores preferences; the caller has checked generation and count. Returns whether they changed anything. */
   setPreferences(preferences: LocatorPreferences): boolean {
-    const values = new Uint8Array(2 * this.addresses.length);
+    const values = new Uint8Array(PREFERENCE * this.addresses.length);
     for (let i = 0; i < this.addresses.length; i++) {
       const element = preferences.elements[i];
-      values[2 * i] = element[0] ?? 0;
-      values[2 * i + 1] = element[1] ?? 0;
+      for (let k = 0; k < PREFERENCE; k++) values[PREFERENCE * i + k] = element[k] ?? 0;
     }
     const before = this.#preferences;
     if (before === undefined ? values.every((value) => value === 0) : values.every((value, i) => value === before[i])) {
@@ -155,12 +158,35 @@ export class PeerLocators {
 
   /** Whether the peer marked the locator as BROKEN. */
   isBroken(index: number): boolean {
-    return this.#preferences !== undefined && (this.#preferences[2 * index] & PreferenceFlag.BROKEN) !== 0;
+    return ((this.#preferences?.[PREFERENCE * index] ?? 0) & PreferenceFlag.BROKEN) !== 0;
+  }
+
+  /** Whether the peer marked the locator as TRANSIENT. */
+  isTransient(index: number): boolean {
+    return ((this.#preferences?.[PREFERENCE * index] ?? 0) & PreferenceFlag.TRANSIENT) !== 0;
   }
 
   /** Priority by SRV rules, lower first (RFC 5533 §5.15.3). */
   priority(index: number): number {
-    return this.#preferences === undefined ? 0 : this.#preferences[2 * index + 1];
+    return this.#preferences?.[PREFERENCE * index + 1] ?? 0;
+  }
+
+  /** Weight by SRV rules: share among locators of the same priority. */
+  weight(index: number): number {
+    return this.#preferences?.[PREFERENCE * index + 2] ?? 0;
+  }
+
+  /** What the console shows of a locator. */
+  view(index: number): ContextView["peerLocators"][number] {
+    const address = this.addresses[index], verified = this.verifiedAt(index);
+    if (this.#preferences === undefined) return { address, verified };
+    const preference = {
+      priority: this.priority(index),
+      weight: this.weight(index),
+      transient: this.isTransient(index),
+      broken: this.isBroken(index),
+    };
+    return { address, verified, preference };
   }
 }
 

@@ -70,7 +70,15 @@ Deno.test("status puts warnings and unusable locators where they are seen", () =
     protocol: 140,
     uptime_s: 61,
     warnings: ["locators are not verified"],
-    locators: [{ address: ulid.local, interface: "eth0", usable: false, deprecated: false }],
+    locators: [{
+      address: ulid.local,
+      interface: "eth0",
+      usable: false,
+      deprecated: false,
+      priority: 100,
+      weight: 0,
+      transient: false,
+    }],
     contexts: [],
     counters: { dropped: { "bad-checksum": 2, "hip": 0 }, sent: {}, received: {}, datapath: {} },
   };

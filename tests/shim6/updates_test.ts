@@ -2,6 +2,7 @@
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { createPolicy } from "../../policies/registry.ts";
+import { SeededRandom } from "../../sim/random.ts";
 import { ulidOnlyVerifier } from "../../shim6/verifier.ts";
 import { controlPacket, emitMessage } from "../../wire/codec.ts";
 import {
@@ -153,6 +154,57 @@ Deno.test("a BROKEN locator is left when there is another one, and is probed las
   assertEquals(all.view()?.reap, ReapState.Operational, "all broken is as good as none");
 });
 
+Deno.test("a peer that comes to prefer another locator gets payload there, once a probe was answered", () => {
+  const bench = new Bench();
+  const tag = bench.toEstablished();
+  const elements = [[0, 100, 0], [0, 20, 0], [PreferenceFlag.TRANSIENT, 20, 0]];
+  const sent = bench.receive(update(tag, { preferences: preferences(PEER_LIST.generation, ...elements) }));
+  Bench.only(sent, UpdateAcknowledgement);
+  assertEquals(bench.view()?.peerLocators[2].preference, { priority: 20, weight: 0, transient: true, broken: false });
+  const probe = Bench.only(bench.run(1), Probe);
+  assertEquals(
+    [probe.destination, probe.message.state],
+    [B2, ReapState.InboundOk],
+    "what is there to stay comes first",
+  );
+  assertEquals(bench.view()?.current, { local: A1, peer: B1 });
+  assertEquals(bench.view()?.reap, ReapState.Operational);
+  const [report] = probe.message.sent;
+  const answer = { source: B2, destination: A1, nonce: 815, data: 0 };
+  bench.receive(
+    { type: Probe, receiverTag: tag, state: ReapState.Operational, sent: [answer], received: [report] },
+    B2,
+  );
+  assertEquals(bench.view()?.current, { local: A1, peer: B2 });
+  assertEquals(bench.eventsOf("switch").at(-1)?.cause, "better-path");
+});
+
+Deno.test("a preferred locator that does not answer changes nothing, and equal ones are left alone", () => {
+  const bench = new Bench();
+  const tag = bench.toEstablished();
+  const said = (...priorities: number[]) =>
+    update(tag, { preferences: preferences(PEER_LIST.generation, ...priorities.map((p) => [0, p, 9])) });
+  bench.receive(said(10, 10, 30));
+  assertEquals(bench.run(10).filter((s) => s.message.type === Probe), []);
+  bench.receive(said(10, 30, 5));
+  assert(bench.run(20_000).some((s) => s.message.type === Probe && s.destination === B3));
+  assertEquals(bench.view()?.current, { local: A1, peer: B1 });
+  assertEquals(bench.eventsOf("switch-failed").length, 1);
+});
+
+Deno.test("weights share what two locators of the same priority get, in proportion", () => {
+  const counts = new Map<string, number>();
+  for (let seed = 0; seed < 60; seed++) {
+    const bench = new Bench({ random: new SeededRandom(seed).next });
+    const tag = bench.toEstablished();
+    bench.receive(update(tag, { preferences: preferences(PEER_LIST.generation, [0, 9, 0], [0, 5, 40], [0, 5, 10]) }));
+    const { destination } = Bench.only(bench.run(1), Probe);
+    counts.set(destination, (counts.get(destination) ?? 0) + 1);
+  }
+  assertEquals([...counts.keys()].sort(), [B2, B3]);
+  assert(counts.get(B2)! > 2 * counts.get(B3)!, JSON.stringify([...counts]));
+});
+
 Deno.test("an Update Request with an unknown tag or from elsewhere is answered with an R1bis", () => {
   const bench = new Bench();
   const tag = bench.toEstablished();
@@ -284,6 +336,30 @@ Deno.test("an interface that goes down marks its locator as BROKEN, in the same 
   bench.engine.handleLocators(locators(A1, A2, A3), bench.now);
   const up = Bench.only(bench.run(1), UpdateRequest).message;
   assertEquals(up.preferences?.elements.map(([flags]) => flags), [0, 0, 0]);
+});
+
+Deno.test("what the operator prefers is told to peers: flags, priorities, and weights where there are any", () => {
+  const bench = new Bench();
+  const tag = bench.toEstablished();
+  const tell = (...changes: Parameters<typeof locator>[1][]) => {
+    bench.engine.handleLocators([A1, A2, A3].map((address, i) => locator(address, changes[i])), bench.now);
+    const { requestNonce, preferences } = Bench.only(bench.run(1), UpdateRequest).message;
+    bench.receive({ type: UpdateAcknowledgement, receiverTag: tag, requestNonce });
+    return preferences!.elements;
+  };
+  const { TRANSIENT } = PreferenceFlag;
+  assertEquals(tell({}, { priority: 200 }, { transient: true }), [[0, 100], [0, 200], [TRANSIENT, 100]]);
+  assertEquals(tell({}, { weight: 7 }, {}), [[0, 100, 0], [0, 100, 7], [0, 100, 0]]);
+  assertEquals(tell({}, {}, {}), [[0, 100], [0, 100], [0, 100]]);
+});
+
+Deno.test("this host itself leaves a locator that it prefers less than before, when another one works", () => {
+  const bench = new Bench();
+  bench.toEstablished();
+  bench.engine.handleLocators([locator(A1, { priority: 200 }), locator(A2), locator(A3)], bench.now);
+  const probe = Bench.only(bench.run(1), Probe);
+  assert(probe.source === A2 || probe.source === A3);
+  assertEquals(bench.view()?.current, { local: A1, peer: B1 }, "until it is answered");
 });
 
 Deno.test("an Error about an Update Request ends its repetition: the peer would refuse it again", () => {
