@@ -27,7 +27,7 @@ for (const datapath of ["tun", "bpf"]) {
       await using hosts = new Hosts(`e2e-rights-${datapath}`);
       const { a, b } = hosts.topology;
       const agent = await hosts.start(a, [...QUICK, "--datapath", datapath]);
-      await hosts.start(b);
+      const peer = await hosts.start(b);
       const { pid } = agent.process;
       const tasks = [...Deno.readDirSync(`/proc/${pid}/task`)].map(({ name }) => name);
       const all = tasks.map((task) => ({ task, ...rights(`/proc/${pid}/task/${task}`) }));
@@ -48,7 +48,7 @@ for (const datapath of ["tun", "bpf"]) {
 
       // And it is enough: for a failover, a link that goes and comes, and an interface that was not there.
       const stream = await hosts.stream(5040);
-      await agent.context("established context", (context) => context.reap === "operational");
+      for (const side of [agent, peer]) await side.context("established context", (c) => c.state === "ESTABLISHED");
       hosts.topology.setLink(a.addresses[0], "down");
       await agent.context("moved context", (c) => c.reap === "operational" && c.current.local !== a.addresses[0]);
       hosts.topology.setLink(a.addresses[0], "up");
