@@ -582,6 +582,12 @@ export class Agent implements ControlTarget {
           this.#engine.setPolicy(createPolicy(request.name));
           this.#policy = request.name;
           return `policy is now ${request.name}`;
+        case "fork": {
+          const context = this.#find(request.context);
+          const id = this.#engine.fork(context.id, now);
+          const { fii } = this.#engine.context(id)!;
+          return `context ${id} is being established as a fork of context ${context.id}, with identifier ${fii}`;
+        }
         case "forget": {
           const context = this.#find(request.context);
           this.#engine.forget(context.id, now);

@@ -36,7 +36,7 @@ const PORT = 5031;
 const CLOCK_TICK_MS = 10; // USER_HZ is 100 on every Linux that Deno runs on
 
 /** One failover. Times in ms, memory in MiB. */
-export interface FloodedFailover {
+interface FloodedFailover {
   readonly silence_ms: number;
   readonly intact: boolean;
   readonly packets: number;
@@ -54,7 +54,7 @@ export interface FloodedFailover {
 }
 
 /** How to run {@linkcode failover}. */
-export interface FloodOptions {
+interface FloodOptions {
   readonly executable: Executable;
   readonly args: readonly string[];
   /** I1s, and as many I2s; 0: a quiet failover. */
@@ -135,7 +135,7 @@ function octetsToStrangers(before: StatusReport, after: StatusReport): number {
 }
 
 /** A failover of a stream from host a to host b while strangers flood host a. Host b is left alone. */
-export async function failover(topology: Topology, directory: string, options: FloodOptions): Promise<FloodedFailover> {
+async function failover(topology: Topology, directory: string, options: FloodOptions): Promise<FloodedFailover> {
   const { a, b, router } = topology;
   const { executable, args, messages } = options;
   const ulid: LocatorPair = { local: a.addresses[0], peer: b.addresses[0] };

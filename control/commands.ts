@@ -69,6 +69,12 @@ export const CONSOLE_COMMANDS: Readonly<Record<string, ConsoleCommand>> = {
     request: ([preference]) => ({ command: "prefer", preference }),
     render: (result) => result as string,
   },
+  fork: {
+    operands: ["CONTEXT"],
+    summary: "open another context between the same ULIDs (RFC 5533, 4.2)",
+    request: ([context]) => ({ command: "fork", context }),
+    render: (result) => result as string,
+  },
   policy: {
     operands: ["NAME"],
     summary: "change the path-selection policy of the running agent",

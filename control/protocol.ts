@@ -11,7 +11,7 @@ import type { LoggedEvent } from "../agent/event_log.ts";
 /** A request. */
 export type Request =
   | { readonly command: "status" | "contexts" | "paths" | "watch" }
-  | { readonly command: "why" | "explore" | "forget"; readonly context: string }
+  | { readonly command: "why" | "explore" | "fork" | "forget"; readonly context: string }
   | { readonly command: "switch"; readonly context: string; readonly local: string; readonly peer: string }
   | { readonly command: "prefer"; readonly preference: string }
   | { readonly command: "policy"; readonly name: string };

@@ -24,6 +24,8 @@ export const ContextWord = {
   /** Path MTU of the locator pair. */
   MTU: 25,
   FLAGS: 26,
+  /** 1 when the context is forked: its ULID pair is another's, and not looked up. */
+  FORKED: 27,
 } as const;
 
 /** Bits of the FLAGS word. */
@@ -148,9 +150,16 @@ export class ContextTable {
 
   /**
    * Puts a context into a free slot. Addresses are 16 octets, tags the 6 octets of a payload header from its octet 2
-   * on, P bit included.
+   * on, P bit included. A forked one is found by its tag alone.
    */
-  add(slot: number, ulidLocal: Uint8Array, ulidPeer: Uint8Array, localTag: Uint8Array, peerTag: Uint8Array): number {
+  add(
+    slot: number,
+    ulidLocal: Uint8Array,
+    ulidPeer: Uint8Array,
+    localTag: Uint8Array,
+    peerTag: Uint8Array,
+    isForked = false,
+  ): number {
     const record = this.record(slot), words = this.#words;
     words.fill(0, record, record + RECORD_WORDS);
     const octets = new Uint8Array(words.buffer, record * 4, RECORD_WORDS * 4);
@@ -160,7 +169,8 @@ export class ContextTable {
     words[record + ContextWord.SENDER] = -1;
     words[record + ContextWord.FLAGS] = ContextFlag.USED;
     this.#setTags(record, localTag, peerTag);
-    this.#insert(this.#byUlid, record);
+    words[record + ContextWord.FORKED] = isForked ? 1 : 0;
+    if (!isForked) this.#insert(this.#byUlid, record);
     this.#insert(this.#byTag, record);
     return record;
   }
@@ -185,7 +195,7 @@ export class ContextTable {
   /** Frees a slot. */
   remove(slot: number): void {
     const record = this.record(slot);
-    this.#delete(this.#byUlid, record);
+    if (this.#words[record + ContextWord.FORKED] === 0) this.#delete(this.#byUlid, record);
     this.#delete(this.#byTag, record);
     this.#words[record + ContextWord.FLAGS] = 0;
   }

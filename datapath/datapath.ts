@@ -18,6 +18,11 @@ export interface DatapathContext {
   readonly localTag: ContextTag;
   /** Put into packets that leave. */
   readonly peerTag: ContextTag;
+  /**
+   * Not 0 for a forked context (RFC 5533 §4.2). What arrives with its tag is delivered. What leaves between its ULIDs, or
+   * arrives without a tag, belongs to the context that is not forked, so it gets no path.
+   */
+  readonly fii: number;
 }
 
 /** Something the datapath noticed that the engine must know. */

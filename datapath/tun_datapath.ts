@@ -341,19 +341,23 @@ export class TunDatapath implements Datapath {
 
   /** Accounts for a context, and translates what arrives for it. Throws RangeError when there are too many. */
   addContext(context: DatapathContext): void {
-    const { id, ulid } = context;
+    const { id, ulid, fii } = context;
     if (this.#slot(id) !== NONE) return;
     const slot = this.#slots.take();
     if (slot < 0) throw new RangeError(`more than ${MAX_CONTEXTS} contexts`);
     try {
-      this.#accounting.add(id, ulid);
-      this.#kernel?.add(context);
+      // Both know a context by its ULID pair, which is not a forked one's own: the packet loop alone serves it.
+      if (fii === 0) {
+        this.#accounting.add(id, ulid);
+        this.#kernel?.add(context);
+      }
     } catch (error) {
       this.#slots.give(slot);
       throw error;
     }
     this.#command(Command.ADD, (view, at) => {
       view.setInt32(at + CommandField.SLOT, slot, true);
+      view.setInt32(at + CommandField.FLAGS, fii === 0 ? 0 : 1, true);
       this.#putAddress(at + CommandField.ULID_LOCAL, ulid.local);
       this.#putAddress(at + CommandField.ULID_PEER, ulid.peer);
       this.#putTag(at + CommandField.LOCAL_TAG, context.localTag);

@@ -91,7 +91,7 @@ export const NOTICE_CAPACITY = 256;
 
 /** Commands of the main thread; the fields each one has follow in {@linkcode CommandField}. */
 export const Command = {
-  /** SLOT, ULID_LOCAL, ULID_PEER, LOCAL_TAG, PEER_TAG. */
+  /** SLOT, FLAGS (1: forked), ULID_LOCAL, ULID_PEER, LOCAL_TAG, PEER_TAG. */
   ADD: 1,
   /** SLOT, LOCAL_TAG, PEER_TAG. */
   RETAG: 2,
@@ -114,7 +114,7 @@ export const CommandField = {
   SLOT: 4,
   SENDER: 8,
   MTU: 12,
-  /** Bits of {@linkcode PathFlag}. */
+  /** Of a path, bits of {@linkcode PathFlag}. */
   FLAGS: 16,
   LOCAL_TAG: 20,
   PEER_TAG: 26,

@@ -384,6 +384,7 @@ class PacketLoop implements OutboundEvents, PacketSink {
           this.#field(at, CommandField.ULID_PEER, 16),
           this.#field(at, CommandField.LOCAL_TAG, 6),
           this.#field(at, CommandField.PEER_TAG, 6),
+          this.#commandView.getInt32(at + CommandField.FLAGS, true) === 1,
         );
         this.#activity.fill(0, slot * ACTIVITY_FIELDS, (slot + 1) * ACTIVITY_FIELDS);
         break;

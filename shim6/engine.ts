@@ -226,6 +226,17 @@ export class Engine {
     return this.#establishment.start({ local, peer }, fii, "asked for", now).id;
   }
 
+  /**
+   * Opens another context between the ULIDs of an established one, on the pair that this one uses: a forked context with a
+   * random Forked Instance Identifier of its own (RFC 5533 §4.2, §6.1). Returns its number.
+   */
+  fork(id: number, now: number): number {
+    const { ulid, current } = this.#established(id);
+    let fii = this.#core.nonce();
+    while (fii === 0 || this.#core.table.find(ulid.local, ulid.peer, fii) !== undefined) fii = this.#core.nonce();
+    return this.#establishment.start(ulid, fii, `forked from context ${id}`, now, current).id;
+  }
+
   /** Starts an exploration. */
   explore(id: number, now: number): void {
     this.#failover.explore(this.#established(id), now);
@@ -264,7 +275,7 @@ export class Engine {
     return context && this.#view(context);
   }
 
-  /** A context by number, or by the ULID or a locator of the peer when only one context has it. */
+  /** A context by number, or by the ULID or a locator of the peer when only one context that is not forked has it. */
   find(idOrText: number | string): ContextView | undefined {
     if (typeof idOrText === "number" || /^\d+$/.test(idOrText)) return this.context(Number(idOrText));
     let peer: Address;
@@ -276,7 +287,7 @@ export class Engine {
     }
     const found: Context[] = [];
     for (const context of this.#core.table) {
-      if (context.ulid.peer === peer || context.isPeer(peer)) found.push(context);
+      if (context.fii === 0 && (context.ulid.peer === peer || context.isPeer(peer))) found.push(context);
     }
     return found.length === 1 ? this.#view(found[0]) : undefined;
   }

@@ -55,12 +55,12 @@ export class Establishment {
     this.#failover = failover;
   }
 
-  /** IDLE → I1-SENT. Throws {@linkcode EngineError} when there is no room. */
-  start(ulid: LocatorPair, fii: number, reason: string, now: number): Context {
+  /** IDLE → I1-SENT, by an I1 on `pair`. Throws {@linkcode EngineError} when there is no room. */
+  start(ulid: LocatorPair, fii: number, reason: string, now: number, pair = ulid): Context {
     const context = this.#create(ulid, fii, now);
     if (context === undefined) throw new EngineError("too-many-contexts", `no room for a context with ${ulid.peer}`);
     this.#core.setState(context, "I1-SENT", reason, now);
-    this.#beginExchange(context, ulid, I1_TIMEOUT, now);
+    this.#beginExchange(context, pair, I1_TIMEOUT, now);
     this.#transmit(context, now);
     return context;
   }

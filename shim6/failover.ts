@@ -557,7 +557,7 @@ export class Failover {
   /**
    * Instructs the datapath when something changed. Copies are released when an exploration ends; a suspicion that proved
    * wrong lost nothing. A forked context (FII) carries payload only where an application asks for it by an interface that
-   * does not exist here (RFC 5533 §4.2), so it has no path of its own.
+   * does not exist here (RFC 5533 §4.2), so the datapath is told of no path for it.
    */
   #tellPath(context: Context): void {
     const { doubt } = context;

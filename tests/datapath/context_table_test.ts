@@ -32,6 +32,25 @@ function harness(capacity: number) {
   };
 }
 
+Deno.test("a forked context is found by its tag alone, whichever came first and whichever goes", () => {
+  for (const forkFirst of [true, false]) {
+    const { table, byUlid, byTag } = harness(4);
+    const add = (slot: number, isForked: boolean) =>
+      table.add(slot, ulid(1, false), ulid(1, true), tag(10 + slot), tag(1), isForked);
+    const slots = [{ slot: 0, isForked: forkFirst }, { slot: 1, isForked: !forkFirst }];
+    for (const { slot, isForked } of slots) add(slot, isForked);
+    const [fork, other] = forkFirst ? [0, 1] : [1, 0];
+    assertEquals([byUlid(1), byTag(10 + fork), byTag(10 + other)], [other, fork, other]);
+    table.retag(fork, tag(20), tag(1));
+    assertEquals([byUlid(1), byTag(20)], [other, fork]);
+    table.remove(other);
+    assertEquals([byUlid(1), byTag(20)], [-1, fork]);
+    add(other, false);
+    table.remove(fork);
+    assertEquals([byUlid(1), byTag(20), byTag(10 + other)], [other, -1, other]);
+  }
+});
+
 Deno.test("contexts are found by ULID pair and by tag through any sequence of changes", () => {
   const CAPACITY = 8;
   const operation = fc.record({

@@ -59,7 +59,7 @@ export function openDatapath(
   });
   for (const host of ["a", "b"] as const) {
     const [localTag, peerTag] = host === "a" ? [TAG_A, TAG_B] : [TAG_B, TAG_A];
-    hosts[host].in(() => datapaths[host].addContext({ id: CONTEXT, ulid: pair(host, 1), localTag, peerTag }));
+    hosts[host].in(() => datapaths[host].addContext({ id: CONTEXT, ulid: pair(host, 1), localTag, peerTag, fii: 0 }));
   }
   const setPath = (host: "a" | "b", link: number, change: Partial<PathInstruction> = {}) =>
     hosts[host].in(() =>

@@ -216,7 +216,7 @@ Deno.test({
         moduleUrl: ${JSON.stringify(WORKER_MODULE)}, excludedPorts: [], translation: "kernel",
       });
       datapath.setLocators(${JSON.stringify([locator(1), locator(2)])});
-      datapath.addContext({ id: 1, ulid: ${JSON.stringify(pair(1))}, localTag: 1, peerTag: 2 });
+      datapath.addContext({ id: 1, ulid: ${JSON.stringify(pair(1))}, localTag: 1, peerTag: 2, fii: 0 });
       datapath.setPath(1, { pair: ${JSON.stringify(pair(2))}, hold: false, release: false });
       setInterval(() => datapath.renewLeases(), 300);
       console.log("steered");

@@ -561,7 +561,7 @@ test("many contexts come and go", (hosts, datapath) => {
     for (let round = 0; round < 2; round++) {
       for (let i = 0; i < 3000; i++) {
         const ulid = { local: hosts.a.address(1), peer: `fd00:f::${(i + 1).toString(16)}` };
-        a.addContext({ id: 100 + i, ulid, localTag: 1000 + i, peerTag: i });
+        a.addContext({ id: 100 + i, ulid, localTag: 1000 + i, peerTag: i, fii: 0 });
       }
       a.setPath(100, {
         pair: { local: hosts.a.address(2), peer: hosts.b.address(2) },
@@ -573,6 +573,48 @@ test("many contexts come and go", (hosts, datapath) => {
   });
   assertEquals(a.readActivity(100, noActivity()), false);
 });
+
+test(
+  "a forked context is delivered what comes with its tag, and takes nothing from the one whose ULIDs it has",
+  (hosts, datapath) => {
+    const FORK = 2, FORK_TAG_B = 0x0a0b_0c0d_0e0f;
+    const { a, b } = hosts;
+    const ulid = { local: b.address(1), peer: a.address(1) };
+    // The fork is there first, so that whoever looks for the ULID pair would find it.
+    b.in(() => {
+      datapath.b.removeContext(CONTEXT);
+      datapath.b.addContext({ id: FORK, ulid, localTag: FORK_TAG_B, peerTag: 9, fii: 7 });
+      datapath.b.addContext({ id: CONTEXT, ulid, localTag: TAG_B, peerTag: TAG_A, fii: 0 });
+    });
+    using there = new Datagrams(a, b), back = new Datagrams(b, a);
+    const exchange = () => {
+      there.send(pattern(500, 1));
+      assertEquals(back.receive(), pattern(500, 1));
+      back.send(pattern(500, 2));
+      assertEquals(there.receive(), pattern(500, 2));
+    };
+    const packets = (id: number) => {
+      const activity = noActivity();
+      datapath.b.readActivity(id, activity);
+      return [activity.sentPackets, activity.receivedPackets];
+    };
+    datapath.direct();
+    exchange();
+    assertEquals([packets(CONTEXT), packets(FORK)], [[1, 1], [0, 0]]);
+    datapath.translate(2);
+    exchange();
+    assertEquals([packets(CONTEXT), packets(FORK)], [[2, 2], [0, 0]]);
+    // Host A sends with the tag of the fork.
+    a.in(() => datapath.a.retag(CONTEXT, TAG_A, FORK_TAG_B));
+    there.send(pattern(300, 3));
+    assertEquals(back.receive(), pattern(300, 3));
+    assertEquals([packets(CONTEXT), packets(FORK)], [[2, 2], [0, 1]]);
+    a.in(() => datapath.a.retag(CONTEXT, TAG_A, TAG_B));
+    b.in(() => datapath.b.removeContext(FORK));
+    exchange();
+    assertEquals(packets(CONTEXT), [3, 3]);
+  },
+);
 
 Deno.test({
   name: "closing leaves no device, route, rule, address or descriptor behind",

@@ -277,7 +277,7 @@ class Play {
         }
         return;
       case "many":
-        for (let i = 0; i < MANY; i++) this.#command(host, 6 * (i % 4), c + (i >> 2), d);
+        for (let i = 0; i < MANY; i++) this.#command(host, 7 * (i % 4), c + (i >> 2), d);
         return;
       case "guest":
         return this.#visit(this.#pick(sides[0].addresses, b), c, d);
@@ -292,15 +292,17 @@ class Play {
     const id = ids[c % (ids.length || 1)] ?? 1;
     try {
       host.with((engine, now) => {
-        switch (b % 6) {
+        switch (b % 7) {
           case 0:
-            return engine.establish(local, peer, now, Math.floor(b / 6) % 4);
+            return engine.establish(local, peer, now, Math.floor(b / 7) % 4);
           case 1:
             return engine.explore(id, now);
           case 2:
           case 3:
             return engine.switchPair(id, { local, peer }, now);
           case 4:
+            return engine.fork(id, now);
+          case 5:
             return engine.setPolicy(createPolicy(this.#pick(POLICIES, d)));
           default:
             return engine.forget(id, now);

@@ -645,6 +645,48 @@ Deno.test("context confusion: when the peer gives a tag away again, the context 
   assertEquals(bench.engine.find(B2)?.state, "ESTABLISHED");
 });
 
+Deno.test("context confusion: a tag that a fork had, or that the context has which it was forked from, is no longer used there", () => {
+  for (const confused of [0, 7]) {
+    const bench = new Bench();
+    const stays = confused === 0 ? 7 : 0;
+    bench.toEstablished();
+    const forked = Bench.only(bench.receive(r1(bench.start(7).initiatorNonce)), I2).message;
+    bench.receive(r2(forked.initiatorNonce, { responderTag: PEER_TAG + 1 }));
+    bench.now += 60_000;
+    // The peer has lost one of the two and gives its tag to the other, with an exchange as it should be.
+    const initiatorTag = confused === 0 ? PEER_TAG : PEER_TAG + 1;
+    const answer = bench.receive(i2For(bench, { initiatorTag, fii: stays === 0 ? undefined : stays }));
+    Bench.only(answer, R2);
+    assertEquals(Bench.only(answer, I1).message.fii ?? 0, confused);
+    assertEquals([bench.view(confused)?.state, bench.view(stays)?.state], ["I1-SENT", "ESTABLISHED"]);
+    assertEquals(bench.engine.size, 2);
+  }
+});
+
+Deno.test("a fork is opened on the pair in use, with an identifier of its own, by a name in its I1, and refused where nothing is", () => {
+  const bench = new Bench();
+  const localTag = bench.toEstablished();
+  const pair = { local: A2, peer: B2 };
+  bench.engine.switchPair(1, pair, bench.now);
+  const asked = Bench.only(bench.sent(), Probe).message;
+  bench.receive(probe(localTag, ReapState.InboundOk, 5, pair, asked.sent), B2, A2);
+  assertEquals(bench.view()?.current, { local: A2, peer: B2 });
+  const id = bench.engine.fork(1, bench.now);
+  const opening = Bench.only(bench.sent(), I1);
+  assertEquals([opening.source, opening.destination], [A2, B2]);
+  assertEquals(opening.message.ulidPair, { sender: A1, receiver: B1 });
+  const { fii } = bench.engine.context(id)!;
+  assertEquals(opening.message.fii, fii);
+  assert(fii !== 0);
+  const second = Bench.only(bench.receive(r1(opening.message.initiatorNonce), B2, A2), I2);
+  assertEquals([second.source, second.destination, second.message.fii], [A2, B2, fii]);
+  bench.receive(r2(second.message.initiatorNonce, { responderTag: PEER_TAG + 1 }), B2, A2);
+  assertEquals(bench.engine.context(id)?.state, "ESTABLISHED");
+  assertEquals(bench.engine.find(B1)?.id, 1, "an address names the context that is not forked");
+  assertThrows(() => bench.engine.fork(99, bench.now), EngineError, "no context");
+  assertThrows(() => bench.engine.fork(bench.engine.establish(A3, B3, bench.now), bench.now), EngineError, "I1-SENT");
+});
+
 Deno.test("context confusion: the same tag from a peer with other locators, or in a mere I1, harms nobody", () => {
   const bench = new Bench();
   bench.toEstablished();
