@@ -11,7 +11,7 @@ import { Progress } from "./progress.ts";
 import { thisProgram } from "./self.ts";
 import { type LabTrialOptions, runLabTrials } from "./trials.ts";
 
-const PAUSE_S = 5;
+const PAUSE_S = 5, SETTLE_S = 10;
 const TRIALS = 20;
 const MAX_TESTBEDS = 64;
 /** A testbed takes a few per cent of a processor, most of it for the start of its agents. */
@@ -21,6 +21,7 @@ const COMMON = `  --policy P         path selection policy of both agents (rando
   --profile P        timers (paper)
   --seed S           seed of the choice of paths and of the traffic's phases (1); the agents draw their own
   --pause-s T        seconds of peace before each failure (${PAUSE_S})
+  --settle-s T       seconds of peace before the first one in addition, to learn the paths in (${SETTLE_S})
   --testbeds K       so many testbeds go through failures at the same time (${TESTBEDS_PER_PROCESSOR} for each processor)
   --name N           what the namespaces are called (shim6-trials)
   --executable FILE  the agent and the lab's programs, instead of this program`;
@@ -60,7 +61,7 @@ ${DELAY}
 ${TIMES}
 ${COMMON}`;
 
-const OWN = ["testbeds", "name", "executable"];
+const OWN = ["settle-s", "testbeds", "name", "executable"];
 const TWO_HOSTS = ["trials", "locators", "delay-ms", "times", "count", ...OWN];
 
 /** `lab exploration`. Returns the exit code: 1 when a failure was not recovered. Throws UsageError and CommandError. */
@@ -160,6 +161,7 @@ function readCommon(flags: Flags) {
     profile: profile.name,
     seed,
     pauseMs,
+    settleMs: 1_000 * flags.integer("settle-s", SETTLE_S, 0, 3_600),
     testbeds: flags.integer("testbeds", defaultTestbeds(), 1, MAX_TESTBEDS),
     name: flags.text("name") ?? "shim6-trials",
     executable: thisProgram(path),

@@ -31,6 +31,8 @@ export interface LabTrialOptions {
   readonly seed: number;
   /** How long the agents live in peace before each failure. */
   readonly pauseMs: number;
+  /** And before the first one in addition, for policies that learn by probing in peace; not at all when absent. */
+  readonly settleMs?: number;
   /** Each host sends a packet so often; a second, as in the paper, when absent. */
   readonly trafficMs?: number;
   /** What breaks. */
@@ -98,6 +100,9 @@ export async function runLabTrialsTogether(
           onProgress?.(`testbed ${started + 1} of ${labs.length}`);
           await Promise.all(labs.slice(started, started + STARTED_TOGETHER).map((lab) => lab.start()));
         }
+        const settleMs = Math.max(...runs.map(({ settleMs = 0 }) => settleMs));
+        if (settleMs > 0) onProgress?.(`${settleMs / 1_000} s of peace`);
+        await sleep(settleMs);
         const all = runs.reduce((sum, { trials }) => sum + trials, 0);
         let done = 0;
         const results = await Promise.all(

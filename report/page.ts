@@ -23,6 +23,7 @@ const ALPHA = 0.01;
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:62rem;margin:2rem auto;padding:0 1rem}
 h2{margin-top:2.5rem;border-bottom:2px solid #e4e7eb}table{border-collapse:collapse;margin:.6rem 0;font-size:14px}
 th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #e4e7eb;font-variant-numeric:tabular-nums}
+td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{vertical-align:bottom}code{background:#f2f4f7;padding:0 .2rem}
 figure{margin:1.2rem 0}figcaption{color:#52606d}svg{max-width:100%;height:auto}.best{font-weight:bold;color:#14705b}
 .bad{color:#c0392b;font-weight:bold}.lab{color:#a86b00}.wide{overflow-x:auto}dt{font-weight:bold}dd{margin:0 0 .3rem 1rem}`;

@@ -11,13 +11,13 @@ import { explorationTimes, recoveryReport } from "../sim/experiments/trials.ts";
 import { drawDelay } from "./experiments.ts";
 import type { ByPolicy, Curve, Failover, Measured, RunDescription } from "./measured.ts";
 
-/** Agents are left so long before each failure: policies that learn by probing need some time to. */
-const PAUSE_MS = 4_000;
+/** Agents are left in peace so long before each failure, and before the first one: some policies learn the paths in it. */
+const PAUSE_MS = 4_000, SETTLE_MS = 10_000;
 /** Testbeds of each policy, all policies at the same time, and of each curve of figure 5. */
 const TESTBEDS = 3, CURVE_TESTBEDS = 8;
 /** The curves of figure 5 that the testbed has time for. They take this many times the failures of a policy. */
 const CURVES = [2, 16], CURVE_TRIALS = 3;
-const FAILOVER_MS = 9_000;
+const FAILOVER_MS = 13_000, KILL_AT_MS = 8_000;
 /** One-way delays of the paths over which the paper's policy fails over, and the other ones; ms. */
 const PAPER_DELAYS_MS = [0, 20, 50], POLICIES_DELAY_MS = 10;
 /** The profile with the quickest detection. */
@@ -39,7 +39,13 @@ export async function withTestbed(measured: Measured, plan: TestbedPlan): Promis
     for (const { latenessMs } of results) lateness.push(...latenessMs);
     return results;
   };
-  const common = { profile: plan.profile, seed: plan.seed, pauseMs: PAUSE_MS, executable: thisProgram() };
+  const common = {
+    profile: plan.profile,
+    seed: plan.seed,
+    pauseMs: PAUSE_MS,
+    settleMs: SETTLE_MS,
+    executable: thisProgram(),
+  };
   const perPolicy = async <R>(
     title: string,
     what: () => Pick<LabTrialOptions, "locators" | "kind" | "delayMs">,
@@ -101,7 +107,7 @@ export async function withTestbed(measured: Measured, plan: TestbedPlan): Promis
       profile,
       delayMs,
       durationMs: FAILOVER_MS,
-      killAtMs: FAILOVER_MS / 3,
+      killAtMs: KILL_AT_MS,
       name: plan.name,
       executable: common.executable,
     });
