@@ -60,10 +60,9 @@ Deno.test({
 });
 
 Deno.test("every lab command explains itself, and wrong use is told in one sentence with exit code 2", async () => {
-  for (
-    const args of [["--help"], ["up", "--help"], ["down", "--help"], ["failover", "--help"], ["traffic", "--help"]]
-  ) {
-    const help = await lab(...args);
+  const commands = ["up", "down", "failover", "exploration", "delays", "provider", "traffic"];
+  for (const args of [[], ...commands.map((command) => [command])]) {
+    const help = await lab(...args, "--help");
     assertEquals([help.code, help.stderr], [0, ""]);
     assert(help.stdout.startsWith("usage: shim6-agent lab"), help.stdout);
   }
@@ -76,6 +75,10 @@ Deno.test("every lab command explains itself, and wrong use is told in one sente
     [["failover", "--duration", "long"], "--duration"],
     [["failover", "--executable", "/no/such/file"], "/no/such/file"],
     [["failover", "--transport", "udp", "--every-ms", "0"], "--every-ms 0"],
+    [["exploration", "--broken", "17"], "--broken 17"],
+    [["exploration", "--testbeds", "0"], "--testbeds 0"],
+    [["delays", "--reading", "current=last"], "--reading"],
+    [["provider", "--locators", "1x2"], "--locators 1x2"],
   ];
   for (const [args, words] of wrong) {
     const result = await lab(...args);
