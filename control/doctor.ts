@@ -9,15 +9,19 @@ import {
   BpfMapType,
   type CapabilityName,
   effectiveCapabilities,
+  type FilterChain,
+  filterChains,
+  type FilterRule,
   Netlink,
   readSysctl,
+  type Rule,
   SystemError,
 } from "deno-tun";
 import { DEFAULT_CONTROL_PATH } from "../agent/config.ts";
 import { UsageError } from "../agent/errors.ts";
 import { LocatorWatch } from "../agent/locators.ts";
 import { VERSION } from "../agent/version.ts";
-import { STEERING_PROTOCOL } from "../datapath/steering.ts";
+import { STEERING_PRIORITY, STEERING_PROTOCOL, STEERING_TABLE } from "../datapath/steering.ts";
 import { type Address, canonicalAddress, InvalidAddress, isLocatorScope } from "../wire/address.ts";
 import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { ask } from "./client.ts";
@@ -59,6 +63,14 @@ export interface HostFacts {
     readonly forwarding: boolean;
     readonly learnsAddresses: boolean;
   }[];
+  /** `net.ipv6.conf.default.disable_ipv6`: what the agent's device would begin with. */
+  readonly newInterfacesDisabled: boolean;
+  /** The rules that choose a routing table. */
+  readonly rules: readonly Rule[];
+  /** What the packet filter does; undefined when it could not be read. */
+  readonly filter: readonly FilterChain[] | undefined;
+  /** Whether there are rules of the older ip6_tables as well, which are not read. */
+  readonly hasLegacyFilter: boolean;
   /** Time of day, ms since 1970. */
   readonly wallClock: number;
   /** What the kernel's clock ticks by; undefined when it does not say. */
@@ -95,6 +107,8 @@ export interface DoctorReport {
 
 /** The agent's device: what is steered goes there, which is no wrong exit. */
 const AGENT_DEVICE = "shim0";
+/** The table of local addresses, which a rule of priority 0 asks. */
+const LOCAL_TABLE = 255;
 /** For looking up where a default route leads; no packet is sent there. */
 const SOMEWHERE = "2000::1";
 /** eBPF accounting attaches by tcx. */
@@ -161,7 +175,7 @@ async function diagnose({ peers, control, interfaces, protocol: wanted }: Subjec
   try {
     const { locators, sources } = findLocators(netlink, status, interfaces);
     const facts = gatherFacts(netlink, new Set(sources.map((source) => source.interfaceName)), status !== undefined);
-    const findings = [...hostFindings(facts), ...locatorFindings(locators)];
+    const findings = [...hostFindings(facts, protocol), ...locatorFindings(locators)];
     let pairs: PairPassage[] = [];
     if (facts.capabilities.has("CAP_NET_RAW") && sources.length > 0) {
       prober = new PathProber(protocol);
@@ -254,6 +268,10 @@ function gatherFacts(netlink: Netlink, interfaces: ReadonlySet<string>, hasAgent
       forwarding: sysctl(`net/ipv6/conf/${name}/forwarding`) === "1",
       learnsAddresses: addresses.some((entry) => entry.index === index && entry.scope === "global" && !entry.permanent),
     })),
+    newInterfacesDisabled: sysctl("net/ipv6/conf/default/disable_ipv6") === "1",
+    rules: netlink.rules(),
+    filter: attempt(filterChains),
+    hasLegacyFilter: (attempt(() => Deno.readTextFileSync("/proc/net/ip6_tables_names")) ?? "").trim() !== "",
     wallClock: Date.now(),
     clocksource: attempt(() =>
       Deno.readTextFileSync("/sys/devices/system/clocksource/clocksource0/current_clocksource").trim()
@@ -281,8 +299,8 @@ function bpfRefusal(): string | undefined {
   }
 }
 
-/** What is wrong with the host itself. Pure. */
-export function hostFindings(facts: HostFacts): Finding[] {
+/** What is wrong with the host itself. Pure. `protocol`: next header of Shim6. */
+export function hostFindings(facts: HostFacts, protocol = SHIM6_PROTOCOL): Finding[] {
   const findings: Finding[] = [];
   const found = (problem: string, repair: string, subject = "host") =>
     findings.push({ subjects: [subject], problem, repair });
@@ -315,6 +333,19 @@ export function hostFindings(facts: HostFacts): Finding[] {
       name,
     );
   }
+  if (facts.newInterfacesDisabled) {
+    found(
+      "new interfaces begin with IPv6 switched off, and so would the agent's device",
+      "sysctl net.ipv6.conf.default.disable_ipv6=0",
+    );
+  }
+  findings.push(...ruleFindings(facts.rules), ...filterFindings(facts.filter ?? [], protocol));
+  if (facts.hasLegacyFilter) {
+    found(
+      "there are rules of the older ip6_tables, which were not looked at",
+      `look at ip6tables-legacy-save: protocol ${protocol} and interface ${AGENT_DEVICE} have to pass`,
+    );
+  }
   if (facts.wallClock < EARLIEST_TIME) {
     found(
       `the clock says ${new Date(facts.wallClock).toISOString()}: events would be told at a wrong time`,
@@ -334,6 +365,90 @@ export function hostFindings(facts: HostFacts): Finding[] {
     );
   }
   return findings;
+}
+
+/** Rules that keep packets from the agent, or lead them where a lookup by addresses does not show. Pure. */
+export function ruleFindings(rules: readonly Rule[]): Finding[] {
+  const findings: Finding[] = [];
+  for (const { priority, table, discards, particular, byAddress } of rules) {
+    const subjects = [`rule ${priority}`];
+    const isLocal = table === LOCAL_TABLE && !particular && !byAddress;
+    if (isLocal || table === STEERING_TABLE) {
+      if (priority <= STEERING_PRIORITY) continue;
+      if (isLocal) {
+        findings.push({
+          subjects,
+          problem: "local addresses are looked up after the agent's rule, or not first",
+          repair: "ip -6 rule add priority 0 table local",
+        });
+      }
+      continue;
+    }
+    if (priority <= STEERING_PRIORITY) {
+      findings.push({
+        subjects,
+        problem:
+          `it is asked before the agent's rule (priority ${STEERING_PRIORITY}): what it decides on cannot be moved`,
+        repair: `give it a priority above ${
+          STEERING_PRIORITY + 1
+        }: ip -6 rule add priority N …, ip -6 rule del priority ${priority}`,
+      });
+    } else if (particular) {
+      findings.push({
+        subjects,
+        problem: discards
+          ? "it discards packets by interface, mark, user or port, which the checks here do not try"
+          : "it chooses routes by interface, mark, user or port: applications may take another path than was checked",
+        repair: `see that ip -6 rule show priority ${priority} does not concern traffic between locators`,
+      });
+    }
+  }
+  return findings;
+}
+
+/** Where the packet filter would drop what the agent sends, receives, or hands in by its device. Pure. */
+export function filterFindings(chains: readonly FilterChain[], protocol = SHIM6_PROTOCOL): Finding[] {
+  const findings: Finding[] = [];
+  for (const { family, table, name, hook, policy, rules } of chains) {
+    if (hook === "forward") continue;
+    const place = `${family} ${table} ${name}`;
+    const found = (problem: string, repair: string) =>
+      findings.push({ subjects: [`nft chain ${place}`], problem, repair });
+    const passes = (rule: FilterRule) => rule.verdict === "accept" && rule.unconditional;
+    if (rules.some((rule) => rule.verdict === "drop" && rule.protocol === protocol)) {
+      found(`a rule drops protocol ${protocol}`, `remove it: nft -a list chain ${place}`);
+    } else if (policy === "drop" && !rules.some((rule) => passes(rule) || names(rule.protocol, protocol, -1))) {
+      found(
+        `${hook} drops what no rule lets pass, and no rule names protocol ${protocol}`,
+        `nft add rule ${place} meta l4proto ${protocol} accept`,
+      );
+    }
+    if (hook === "output" || hook === "postrouting") continue;
+    // "lo" alone says nothing of the others.
+    const byInterface = rules.filter((rule) => rule.iif !== undefined && rule.iif !== "lo");
+    if (policy === "drop" && byInterface.length > 0 && !rules.some(passes)) {
+      if (!byInterface.some((rule) => names(rule.iif, AGENT_DEVICE, ""))) {
+        found(
+          `it lets pass by interface name, and no rule names ${AGENT_DEVICE}, by which translated payload comes in`,
+          `nft add rule ${place} iifname ${AGENT_DEVICE} …, with what may come in by the other interfaces`,
+        );
+      }
+    }
+    if (rules.some((rule) => rule.checksReversePath && rule.verdict === "drop")) {
+      if (!rules.some((rule) => rule.iif === AGENT_DEVICE && rule.verdict === "accept")) {
+        found(
+          `a rule drops what has no way back by the interface of arrival: payload that comes in by ${AGENT_DEVICE} has none`,
+          `nft insert rule ${place} iifname ${AGENT_DEVICE} accept`,
+        );
+      }
+    }
+  }
+  return findings;
+}
+
+/** Whether a rule asks for `wanted`, or looks it up in a set, which is not read: then it may. */
+function names<T>(asked: T | undefined, wanted: T, unknown: T): boolean {
+  return asked === wanted || asked === unknown;
 }
 
 function isAtLeast(kernel: string, [major, minor]: readonly [number, number]): boolean {

@@ -20,9 +20,10 @@ import type { Address } from "../wire/address.ts";
 export const STEERING_PROTOCOL = 146;
 /** The table of the steering routes: the number of the RFC. */
 export const STEERING_TABLE = 5533;
-/** The rules come right after the one for local addresses, which has priority 0. */
-const RULE: RuleSpec = { table: STEERING_TABLE, priority: 5 };
-const MEANINGLESS_RULE: RuleSpec = { table: STEERING_TABLE, priority: 6 };
+/** Priority of the rule that asks this table: soon after the one for local addresses, which has 0. */
+export const STEERING_PRIORITY = 5;
+const RULE: RuleSpec = { table: STEERING_TABLE, priority: STEERING_PRIORITY };
+const MEANINGLESS_RULE: RuleSpec = { table: STEERING_TABLE, priority: STEERING_PRIORITY + 1 };
 /** The shortest lifetime that survives one missed renewal (one each 0.7 s) and a busy moment: the kernel counts seconds. */
 const LEASE_SECONDS = 2;
 /** Before any other route in the table, though nobody else should put one there. */

@@ -52,7 +52,7 @@ const RTM_NEWLINK = 16, RTM_DELLINK = 17, RTM_GETLINK = 18;
 const RTM_NEWADDR = 20, RTM_DELADDR = 21, RTM_GETADDR = 22;
 const RTM_NEWROUTE = 24, RTM_DELROUTE = 25, RTM_GETROUTE = 26;
 const RTM_DELNEIGH = 29, RTM_GETNEIGH = 30;
-const RTM_NEWRULE = 32, RTM_DELRULE = 33;
+const RTM_NEWRULE = 32, RTM_DELRULE = 33, RTM_GETRULE = 34;
 const RTMGRP_LINK = 1, RTMGRP_IPV6_IFADDR = 0x100, RTMGRP_IPV6_ROUTE = 0x400;
 const RTA_DST = 1, RTA_SRC = 2, RTA_OIF = 4, RTA_GATEWAY = 5, RTA_PRIORITY = 6, RTA_PREFSRC = 7, RTA_METRICS = 8;
 const RTA_CACHEINFO = 12, RTA_TABLE = 15, RTA_EXPIRES = 23;
@@ -79,6 +79,9 @@ const INFINITE_LIFETIME = 0xffffffff;
 
 // linux/fib_rules.h
 const FRA_DST = 1, FRA_SRC = 2, FRA_IIFNAME = 3, FRA_PRIORITY = 6, FRA_TABLE = 15;
+const FIB_RULE_HEADER = 12, FIB_RULE_ACTION = 7;
+/** What every rule has: priority, table, the suppressing of prefixes (-1: none), protocol. */
+const COMMON_RULE_ATTRIBUTES: ReadonlySet<number> = new Set([FRA_PRIORITY, FRA_TABLE, 14, 21]);
 const FR_ACT_TO_TBL = 1, FR_ACT_BLACKHOLE = 6;
 
 // linux/neighbour.h
@@ -244,6 +247,20 @@ export interface RuleSpec {
   readonly priority: number;
 }
 
+/** A rule as it stands. */
+export interface Rule {
+  /** Smaller is asked earlier. */
+  readonly priority: number;
+  /** Where it looks for the route; undefined when it discards, or jumps. */
+  readonly table: number | undefined;
+  /** Whether it discards. */
+  readonly discards: boolean;
+  /** Whether it asks for more than the addresses, such as an interface, a mark, a user or a port. */
+  readonly particular: boolean;
+  /** Whether it asks for a source or a destination address. */
+  readonly byAddress: boolean;
+}
+
 /** Settings of an interface to be changed; what is absent stays. */
 export interface LinkChange {
   /** Administratively up (IFF_UP). */
@@ -331,6 +348,20 @@ function openSocket(flags: number, groups: number): number {
     throw error;
   }
   return fd;
+}
+
+function parseRule(body: Uint8Array): Rule | undefined {
+  if (body.length < FIB_RULE_HEADER) return undefined;
+  const attributes = new Attributes(body, FIB_RULE_HEADER);
+  const action = body[FIB_RULE_ACTION];
+  const types = [...attributes.types()].filter((type) => !COMMON_RULE_ATTRIBUTES.has(type));
+  return {
+    priority: attributes.u32(FRA_PRIORITY) ?? 0,
+    table: action === FR_ACT_TO_TBL ? attributes.u32(FRA_TABLE) : undefined,
+    discards: action >= FR_ACT_BLACKHOLE,
+    particular: types.some((type) => type !== FRA_SRC && type !== FRA_DST),
+    byAddress: attributes.octets(FRA_SRC) !== undefined || attributes.octets(FRA_DST) !== undefined,
+  };
 }
 
 function setOption(fd: number, level: number, name: number, ...words: number[]): boolean {
@@ -503,6 +534,12 @@ export class Netlink {
     return this.#change(RTM_DELROUTE, 0, `delete route ${describeRoute(route)}`, absent, (m) => {
       routeMessage(m, route, 0, 0);
     });
+  }
+
+  /** The IPv6 rules, in the order in which they are asked. */
+  rules(): Rule[] {
+    return this.#dump(RTM_GETRULE, "list rules", (m) => m.u8(AF_INET6, 0, 0, 0, 0, 0, 0, 0).u32(0), parseRule)
+      .sort((a, b) => a.priority - b.priority);
   }
 
   /** Adds a rule; false when the same one is there already. */

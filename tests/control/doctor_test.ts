@@ -1,8 +1,9 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { type CapabilityName, monotonicNow } from "deno-tun";
+import { type CapabilityName, type FilterChain, type FilterRule, monotonicNow } from "deno-tun";
 import { ask } from "../../control/client.ts";
 import {
   type DoctorReport,
+  filterFindings,
   type HostFacts,
   hostFindings,
   locatorFindings,
@@ -26,10 +27,58 @@ const HEALTHY: HostFacts = {
   ipv6Disabled: false,
   bpfRefused: undefined,
   interfaces: [{ name: "eth0", acceptRa: 1, forwarding: false, learnsAddresses: true }],
+  newInterfacesDisabled: false,
+  rules: [
+    { priority: 0, table: 255, discards: false, particular: false, byAddress: false },
+    { priority: 5, table: 5533, discards: false, particular: false, byAddress: false },
+    { priority: 100, table: 101, discards: false, particular: false, byAddress: true },
+    { priority: 32766, table: 254, discards: false, particular: false, byAddress: false },
+  ],
+  filter: [],
+  hasLegacyFilter: false,
   wallClock: Date.UTC(2026, 0, 1),
   clocksource: "tsc",
   leftoverRoutes: 0,
 };
+
+const RULE = { priority: 100, table: 101, discards: false, particular: false, byAddress: true };
+const ANY_RULE: FilterRule = {
+  verdict: undefined,
+  unconditional: false,
+  protocol: undefined,
+  iif: undefined,
+  checksReversePath: false,
+};
+const CHAIN: FilterChain = {
+  family: "inet",
+  table: "filter",
+  name: "input",
+  hook: "input",
+  policy: "drop",
+  rules: [],
+};
+
+function chain(...rules: Partial<FilterRule>[]): FilterChain {
+  return { ...CHAIN, rules: rules.map((rule) => ({ ...ANY_RULE, ...rule })) };
+}
+
+Deno.test("a packet filter that lets the agent's packets pass is no finding", () => {
+  const good = [
+    { ...CHAIN, policy: "accept" as const },
+    { ...CHAIN, hook: "forward" as const },
+    chain({ unconditional: true, verdict: "accept" }),
+    chain({ protocol: -1, verdict: "accept" }),
+    chain({ protocol: 140, verdict: "accept" }, { iif: "lo", verdict: "accept" }),
+    chain({ protocol: 140, verdict: "accept" }, { iif: "shim0" }, { iif: "eth0" }),
+    chain(
+      { iif: "shim0", verdict: "accept" },
+      { protocol: 140, verdict: "accept" },
+      { checksReversePath: true, verdict: "drop" },
+    ),
+  ];
+  for (const one of good) assertEquals(filterFindings([one]), [], JSON.stringify(one));
+  assertEquals(filterFindings([chain({ protocol: 140, verdict: "accept" })], 61).length, 1, "another protocol number");
+});
 
 Deno.test("nothing is found on a host that is ready", () => {
   assertEquals(hostFindings(HEALTHY), []);
@@ -52,6 +101,24 @@ Deno.test("each thing that is wrong with a host is told with its repair", () => 
       { interfaces: [{ name: "eth0", acceptRa: 1, forwarding: true, learnsAddresses: true }] },
       "forwarding is on",
       "accept_ra=2",
+    ],
+    [{ newInterfacesDisabled: true }, "new interfaces", "default.disable_ipv6=0"],
+    [{ hasLegacyFilter: true }, "ip6_tables", "ip6tables-legacy-save"],
+    [{ rules: [{ ...RULE, priority: 3 }] }, "before the agent's rule", "ip -6 rule del priority 3"],
+    [{ rules: [{ ...RULE, particular: true }] }, "mark, user or port", "ip -6 rule show priority 100"],
+    [{ rules: [{ ...RULE, particular: true, discards: true }] }, "discards packets", "ip -6 rule show priority 100"],
+    [{ rules: [{ ...RULE, table: 255, byAddress: false, priority: 50 }] }, "local addresses", "priority 0 table local"],
+    [{ filter: [CHAIN] }, "no rule names protocol 140", "nft add rule inet filter input meta l4proto 140 accept"],
+    [{ filter: [chain({ protocol: 140, verdict: "drop" })] }, "a rule drops protocol 140", "nft -a list chain"],
+    [
+      { filter: [chain({ protocol: 140, verdict: "accept" }, { iif: "eth0", verdict: "accept" })] },
+      "no rule names shim0",
+      "iifname shim0",
+    ],
+    [
+      { filter: [{ ...chain({ checksReversePath: true, verdict: "drop" }), policy: "accept", hook: "prerouting" }] },
+      "no way back",
+      "nft insert rule inet filter input iifname shim0 accept",
     ],
     [{ wallClock: 0 }, "1970", "synchronisation"],
     [{ clocksource: "jiffies" }, "jiffies", "clocksource"],
@@ -260,5 +327,54 @@ Deno.test({
     assertStringIncludes(problems(all), "nothing of protocol 140 comes back");
     assertEquals(all.findings.length, 1);
     assertEquals(all.findings[0].subjects.length, 3);
+  },
+});
+
+Deno.test({
+  name: "doctor reads the rules of this host: of its packet filter, and those that choose routing tables",
+  ignore: needsRoot || !hasNft,
+  async fn() {
+    await using hosts = new Hosts("at-rules");
+    const { topology } = hosts, { a } = topology;
+    const look = async () => (await doctor(topology, a, ["--control", `${hosts.directory}/a.sock`])).report;
+    await nft(
+      topology,
+      a,
+      `table inet filter {
+        chain input {
+          type filter hook input priority 0; policy drop;
+          ct state established,related accept
+          iifname "a1" tcp dport 22 accept
+          meta l4proto { tcp, udp, icmpv6 } accept
+        }
+        chain output { type filter hook output priority 0; policy drop; ip6 nexthdr 140 accept; meta l4proto 58 accept; }
+        chain unused { ip6 nexthdr 140 drop; }
+      }`,
+    );
+    a.netlink.addRule({ table: 77, priority: 3, from: a.providers[0].prefix });
+    a.netlink.addRule({ table: 77, priority: 90, iif: "a2" });
+    const { findings } = await look();
+    const of = (subject: string) => findings.filter(({ subjects }) => subjects.includes(subject));
+    assertEquals(of("nft chain inet filter input").map(({ problem }) => problem.slice(0, 20)), [
+      "a rule drops protocol 140".slice(0, 20),
+      "it lets pass by interface name".slice(0, 20),
+    ]);
+    assertEquals(of("nft chain inet filter output").length, 1);
+    assertStringIncludes(of("rule 3")[0].problem, "before the agent's rule");
+    assertStringIncludes(of("rule 90")[0].problem, "interface, mark, user or port");
+    await nft(topology, a, "flush ruleset");
+    for (const rule of [{ priority: 3, from: a.providers[0].prefix }, { priority: 90, iif: "a2" }]) {
+      a.netlink.deleteRule({ table: 77, ...rule });
+    }
+    assertEquals((await look()).findings, []);
+    await nft(
+      topology,
+      a,
+      "table ip6 raw { chain pre { type filter hook prerouting priority -300; fib saddr . iif oif missing drop; }; }",
+    );
+    const filtered = await look();
+    assertStringIncludes(problems(filtered), "no way back by the interface of arrival");
+    await nft(topology, a, 'insert rule ip6 raw pre iifname "shim0" accept');
+    assertEquals((await look()).findings, []);
   },
 });
