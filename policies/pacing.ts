@@ -86,7 +86,8 @@ export class CyclingPlan implements Plan {
     return this.#round.shift()!;
   }
 
-  restart(): void {
+  restart(): boolean {
     this.#pacing.restart();
+    return true;
   }
 }

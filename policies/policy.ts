@@ -96,8 +96,11 @@ export interface ProbeStep extends ProbeChoice {
  * peer's: the reverse of the pair on which that one came, which a plan may prefer.
  */
 export interface Plan {
-  /** The next probe of the schedule. `now` is the time at which it is sent. */
-  next(now: number, answering?: LocatorPair): ProbeStep;
+  /**
+   * The next probe of the schedule. `now` is the time at which it is sent. `peerSent`: when the peer began the exploration,
+   * the number of its probes of which the one that came in is the last: all but this one were lost or overtaken.
+   */
+  next(now: number, answering?: LocatorPair, peerSent?: number): ProbeStep;
   /**
    * The pair for a probe outside the schedule, the immediate answer to what the peer sent: goes on in the order of the
    * pairs, not in the pacing. Without it {@linkcode next} is asked and the wait ignored.
@@ -108,8 +111,12 @@ export interface Plan {
    * an immediate one for each: for plans that probe quickly.
    */
   readonly answersOnSchedule?: boolean;
-  /** Starts the pacing anew while the order of the pairs goes on. Without it the policy makes a new plan. */
-  restart?(now: number): void;
+  /**
+   * Starts the pacing anew while the order of the pairs goes on: the Send Timer expired, or something was heard while
+   * both hosts explored; `answering` is as above if it was a probe. Returns whether the next probe leaves now; otherwise
+   * the schedule goes on as it was. Without this method the policy makes a new plan.
+   */
+  restart?(now: number, answering?: LocatorPair): boolean;
 }
 
 /** Probes while all is well, so that a policy knows the delays before it needs them. */

@@ -234,7 +234,7 @@ export class ReapMachine {
         this.#leaveOperational(ReapState.InboundOk, "peer-probe", detectionMs, now, answering);
         note();
         this.#sendTimerStart = now;
-        this.#sendScheduled(now, answering);
+        this.#sendScheduled(now, answering, probe.sent.length);
         return;
       }
       this.#heard(now);
@@ -450,8 +450,7 @@ export class ReapMachine {
     const { plan } = this.#exploration!;
     if (!plan.answersOnSchedule || plan.restart === undefined) return this.#sendAnswer(now, answering);
     // The probes that are under way do not say that the peer was heard: they cannot end its exploration.
-    plan.restart(now);
-    this.#sendScheduled(now, answering);
+    if (plan.restart(now, answering)) this.#sendScheduled(now, answering);
   }
 
   /** RFC 5534 §6.8, §6.9. The end of an exploration; `proven` is undefined when the peer had nothing to report. */
@@ -506,12 +505,12 @@ export class ReapMachine {
   }
 
   /** Sends the next probe of the schedule, with those that follow it without a gap, and plans the one after. */
-  #sendScheduled(now: number, answering?: LocatorPair): void {
+  #sendScheduled(now: number, answering?: LocatorPair, peerSent?: number): void {
     const { jitter, initialProbeTimeoutMs } = this.#env.profile;
     const exploration = this.#exploration!;
     let waitMs = 0;
     for (let burst = 0; waitMs <= 0 && burst < LARGEST_BURST; burst++) {
-      const step = exploration.plan.next(now, burst === 0 ? answering : undefined);
+      const step = exploration.plan.next(now, burst === 0 ? answering : undefined, peerSent);
       this.#sendProbe(step.pair, step.reason, now);
       waitMs = step.waitMs;
     }
@@ -564,8 +563,12 @@ export class ReapMachine {
         exploration.reported = sent.pair;
         if (exploration.roundTripMs === 0 || rttMs < exploration.roundTripMs) exploration.roundTripMs = rttMs;
       }
-      // Only the answer to a single probe is sure to have left at once, and on the path on which it came.
-      if (exploration?.probes === 1 && !answersLost) this.#env.book.roundTrip(sent.pair, answering, rttMs, false);
+      // Sure to have left at once are the answer to a single probe, and the final probe: for the one that had come last.
+      const isFinal = probe.state === ReapState.Operational && report === probe.received.at(-1);
+      const leftAtOnce = exploration?.probes === 1 && !answersLost || exploration !== undefined && isFinal;
+      if (leftAtOnce) {
+        this.#env.book.roundTrip(sent.pair, answering, rttMs, false);
+      }
       // When the peer's first answer was lost, the report waited there for the next probe: no round-trip time.
       const soon = rttMs < initialProbeTimeoutMs * (1 - jitter);
       const measured = sent.asks && (soon || !answersLost && exploration !== undefined);

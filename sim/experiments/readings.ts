@@ -100,8 +100,9 @@ class ReadingPlan implements Plan {
     return this.#choose(answering);
   }
 
-  restart(): void {
+  restart(): boolean {
     if (this.#reading.fallback === "restart") this.#sent = 0;
+    return true;
   }
 
   #choose(answering: LocatorPair | undefined): ProbeChoice {

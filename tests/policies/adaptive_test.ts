@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { AdaptivePolicy } from "../../policies/adaptive.ts";
 import { PathBook } from "../../policies/path_book.ts";
-import { pairKey } from "../../policies/policy.ts";
+import { pairKey, type ProbeStep } from "../../policies/policy.ts";
 import { pairs, start, take } from "./start.ts";
 
 const candidates = pairs(3, 3);
@@ -13,13 +13,22 @@ function bookOf(delays: readonly number[]): PathBook {
   return book;
 }
 
-Deno.test("pairs that share no suspect locator come first, the fastest foremost, and the failed pair last", () => {
+Deno.test("the best pair without a suspect locator comes first, then the fastest ones, and the failed pair last", () => {
   const book = bookOf([5, 10, 12, 14, 30, 22, 16, 25, 24]);
   book.failed(candidates[0], 0);
   const order = take(new AdaptivePolicy().plan(start({ pairs: candidates, book })), 9).map(({ pair }) =>
     candidates.indexOf(pair)
   );
-  assertEquals(order, [5, 8, 7, 4, 1, 2, 3, 6, 0]);
+  assertEquals(order, [5, 1, 2, 3, 6, 8, 7, 4, 0]);
+});
+
+Deno.test("while no delay is known, pairs come in the order of their suspect locators", () => {
+  const book = new PathBook();
+  book.failed(candidates[0], 0);
+  const order = take(new AdaptivePolicy().plan(start({ pairs: candidates, book })), 9).map(({ pair }) =>
+    candidates.indexOf(pair)
+  );
+  assertEquals(order, [4, 5, 7, 8, 1, 2, 3, 6, 0]);
 });
 
 Deno.test("a much faster pair that shares a locator with the failed one is tried along with the best of the others", () => {
@@ -63,11 +72,56 @@ Deno.test("a host that answers takes the reverse of a path of unknown delay", ()
   assertEquals(step.pair, candidates[8]);
 });
 
-Deno.test("adaptiveN sends N probes at once", () => {
-  for (const first of [2, 9]) {
-    const waits = take(new AdaptivePolicy(first).plan(start()), 9).map(({ waitMs }) => waitMs);
-    assertEquals(waits.filter((ms) => ms === 0).length, first - 1);
+/** Sizes of the waves of the first round. */
+function waves(steps: readonly ProbeStep[]): number[] {
+  const sizes = [0];
+  for (const { waitMs } of steps) {
+    sizes[sizes.length - 1]++;
+    if (waitMs > 0) sizes.push(0);
   }
+  return sizes.slice(0, -1);
+}
+
+Deno.test("a host that searches sends N probes at once, the others in two waves, and the failed pair alone", () => {
+  const sizes = (first: number) => waves(take(new AdaptivePolicy(first).plan(start()), 9));
+  assertEquals(sizes(1), [1, 4, 3, 1]);
+  assertEquals(sizes(3), [3, 3, 2, 1]);
+  assertEquals(sizes(5), [5, 2, 1, 1]);
+  assertEquals(sizes(9), [8, 1]);
   assertThrows(() => new AdaptivePolicy(0), RangeError);
   assertThrows(() => new AdaptivePolicy(10), RangeError);
+});
+
+Deno.test("no wave has more than nine probes, however many pairs there are", () => {
+  assertEquals(Math.max(...waves(take(new AdaptivePolicy().plan(start({ pairs: pairs(9, 9) })), 81))), 9);
+});
+
+Deno.test("a host that answers sends as many probes at once as the peer had sent in vain, and waits for as many answers as time allows", () => {
+  const reply = (rttMs: number, peerSent: number) => {
+    const plan = new AdaptivePolicy().plan(
+      start({ cause: "peer-probe", book: bookOf(candidates.map(() => rttMs - 10)) }),
+    );
+    return waves(Array.from({ length: 9 }, () => plan.next(0, candidates[4], peerSent)));
+  };
+  assertEquals(reply(20, 1), [1, 2, 2, 1, 1, 1, 1]);
+  assertEquals(reply(100, 1), [1, 7, 1]);
+  assertEquals(reply(50, 3), [2, 3, 3, 1]);
+  assertEquals(reply(50, 8), [4, 2, 2, 1]);
+});
+
+Deno.test("when both hosts began at once, one begins anew and the other goes on", () => {
+  const swapped = candidates.map(({ local, peer }) => ({ local: peer, peer: local }));
+  const restarts = [candidates, swapped].map((pairs) => {
+    const plan = new AdaptivePolicy().plan(start({ pairs }));
+    plan.next(0);
+    return plan.restart!(10, pairs[4]);
+  });
+  assertEquals(restarts, [true, false]);
+});
+
+Deno.test("a host that has tried everything answers at once, whoever it is", () => {
+  const swapped = candidates.map(({ local, peer }) => ({ local: peer, peer: local }));
+  const plan = new AdaptivePolicy().plan(start({ pairs: swapped }));
+  take(plan, 9);
+  assertEquals(plan.restart!(10_000, swapped[4]), true);
 });
