@@ -205,6 +205,7 @@ export class Agent implements ControlTarget {
         identity,
         establish: config.establish,
         limits: config.limits,
+        probesPer100ms: config.probesPer100ms,
         random: Math.random,
         randomBytes: (length) => crypto.getRandomValues(new Uint8Array(length)),
         idleTeardownMs: config.idleTeardownMs,

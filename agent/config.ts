@@ -5,6 +5,7 @@ import { type Address, canonicalAddress, InvalidAddress, parsePrefix, type Prefi
 import { createPolicy, UnknownPolicy } from "../policies/registry.ts";
 import { type Profile, PROFILES } from "../reap/profile.ts";
 import type { EngineLimits, EstablishOptions } from "../shim6/api.ts";
+import { PROBES_PER_100_MS } from "../shim6/probe_budget.ts";
 import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { UsageError } from "./errors.ts";
 import { parsePreference, type Preference } from "./preferences.ts";
@@ -21,6 +22,9 @@ export type LogLevel = typeof LOG_LEVELS[number];
 
 /** As many as the datapath has room for. */
 const MAX_CONTEXTS = 16_384;
+
+/** Fewer would keep a single exploration waiting. */
+const LEAST_PROBES_PER_100_MS = 10;
 
 /**
  * Protocol numbers that cannot be Shim6's: extension headers, what the kernel handles by itself, and 255, which raw
@@ -70,6 +74,8 @@ export interface AgentConfig {
   /** End a context when its ULID is no longer an address of this host, as RFC 5533 §1.5 says. */
   readonly endWithUlid: boolean;
   readonly limits: Partial<EngineLimits>;
+  /** Probes of this host and their answers in any 100 ms, all contexts together. */
+  readonly probesPer100ms: number;
   /** Idle time after which a context is discarded, ms. */
   readonly idleTeardownMs: number;
 }
@@ -110,6 +116,7 @@ export const KEYS = {
   "timers.idle_teardown_seconds": { kind: "number" },
   "limits.contexts": { kind: "number" },
   "limits.contexts_per_peer": { kind: "number" },
+  "limits.probes_per_100ms": { kind: "number" },
 } as const satisfies Record<string, { readonly kind: Kind }>;
 
 /** A key of the configuration file. */
@@ -259,6 +266,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
         ? {}
         : { contextsPerPeer: integer("limits.contexts_per_peer", 1, 1, MAX_CONTEXTS) }),
     },
+    probesPer100ms: integer("limits.probes_per_100ms", PROBES_PER_100_MS, LEAST_PROBES_PER_100_MS, 1e6),
     idleTeardownMs: number("timers.idle_teardown_seconds", 600, 1, 1e9) * 1_000,
   };
 }

@@ -21,6 +21,7 @@ Deno.test("an empty configuration gives the defaults", () => {
   assertEquals(config.excludedPorts, [53, 853]);
   assertEquals(config.establish.afterPackets, 50);
   assertEquals(config.limits.contexts, MAX_CONTEXTS);
+  assertEquals(config.probesPer100ms, 350);
 });
 
 Deno.test("a configuration file sets every kind of value", () => {
@@ -39,6 +40,8 @@ Deno.test("a configuration file sets every kind of value", () => {
     excluded_ports = [53, 123]
     [timers]
     send_timeout_ms = 5000
+    [limits]
+    probes_per_100ms = 40
   `);
   assertEquals(config.policy, "burst4");
   assertEquals(config.profile.sendTimeoutMs, 5_000);
@@ -49,6 +52,7 @@ Deno.test("a configuration file sets every kind of value", () => {
   assertEquals(config.endWithUlid, true);
   assertEquals(config.establish.afterMs, 1_500);
   assertEquals(config.excludedPorts, [53, 123]);
+  assertEquals(config.probesPer100ms, 40);
 });
 
 Deno.test("a wrong value names the file, the key and what was expected", () => {
@@ -57,6 +61,7 @@ Deno.test("a wrong value names the file, the key and what was expected", () => {
     'config.toml: profile: expected one of rfc5534, paper, fast, got "slow"',
   );
   assertStringIncludes(complaint(() => check(`locators = ["fe80::g"]`)), "config.toml: locators: not an IPv6 address");
+  assertStringIncludes(complaint(() => check(`[limits]\nprobes_per_100ms = 0`)), "a number from 10 to 1000000");
   assertStringIncludes(complaint(() => check(`[timers]\nsend_timeout_ms = 10`)), "a number from 1000 to 100000");
   assertStringIncludes(complaint(() => check(`[establish]\nexcluded_ports = [70000]`)), "0 to 65535");
   assertStringIncludes(complaint(() => check(`hold = "yes"`)), "expected true or false");
