@@ -100,7 +100,7 @@ export async function runLabTrialsTogether(
           onProgress?.(`testbed ${started + 1} of ${labs.length}`);
           await Promise.all(labs.slice(started, started + STARTED_TOGETHER).map((lab) => lab.start()));
         }
-        const settleMs = Math.max(...runs.map(({ settleMs = 0 }) => settleMs));
+        const settleMs = Math.max(0, ...runs.map(({ settleMs = 0 }) => settleMs));
         if (settleMs > 0) onProgress?.(`${settleMs / 1_000} s of peace`);
         await sleep(settleMs);
         const all = runs.reduce((sum, { trials }) => sum + trials, 0);

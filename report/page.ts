@@ -206,6 +206,7 @@ function stormTable(results: ByPolicy<StormReport>): string {
 }
 
 function failoverTable(runs: readonly Failover[]): string {
+  if (runs.length === 0) return "";
   return table(
     ["policy", "profile", "one-way delay", "silence", "detection", "exploration", "resume", "stream"],
     runs.map((r) => [
