@@ -44,6 +44,8 @@ const THROUGHPUT_BIN_MS = 100;
 const BEFORE_MS = 1_000, AFTER_MS = 5_000;
 /** A time of zero has no place on a logarithmic axis. */
 const LEAST_S = 0.001;
+/** More would only make the file bigger. */
+const CURVE_POINTS = 250;
 /** Where the names of curves stand. */
 const LABEL_S = 0.005;
 /** The paper's nine paths. */
@@ -145,11 +147,12 @@ export async function loadFigures(): Promise<Figures> {
       const name = (broken: number) => `n = ${broken}`;
       const steps = (broken: number, timesMs: readonly number[]) => {
         const ascending = timesMs.filter(Number.isFinite).sort((a, b) => a - b);
-        return ascending.map((ms, i) => ({
-          n: name(broken),
-          seconds: Math.max(LEAST_S, ms / 1_000),
-          share: (i + 1) / timesMs.length,
-        }));
+        const stride = Math.ceil(ascending.length / CURVE_POINTS);
+        return ascending.flatMap((ms, i) => {
+          const share = (i + 1) / timesMs.length;
+          const isDrawn = i % stride === 0 || i === ascending.length - 1;
+          return isDrawn ? [{ n: name(broken), seconds: Math.max(LEAST_S, ms / 1_000), share }] : [];
+        });
       };
       const simulated = curves.flatMap(({ broken, simulated }) => steps(broken, simulated));
       const testbed = curves.flatMap(({ broken, testbed }) => testbed === undefined ? [] : steps(broken, testbed));
