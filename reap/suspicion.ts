@@ -27,6 +27,20 @@ export class Suspicion {
   #learntAt = 0;
   #wasWrong = false;
 
+  /** All of it as plain data. */
+  toJSON() {
+    return [Number.isNaN(this.#slowestMs) ? null : this.#slowestMs, this.#learntAt, this.#wasWrong] as const;
+  }
+
+  /** From what {@linkcode toJSON} gave. */
+  static fromJSON([slowestMs, learntAt, wasWrong]: ReturnType<Suspicion["toJSON"]>): Suspicion {
+    const suspicion = new Suspicion();
+    suspicion.#slowestMs = slowestMs ?? NaN;
+    suspicion.#learntAt = learntAt;
+    suspicion.#wasWrong = wasWrong;
+    return suspicion;
+  }
+
   /** The slowest answer of late in ms; NaN when the peer has answered nothing yet. */
   get usualMs(): number {
     return this.#slowestMs;

@@ -1,6 +1,7 @@
 /** The payload activity of all contexts as it was last polled, in one block: objects would cost three times as much. */
 
 import type { Activity } from "./api.ts";
+import { enlarged } from "./typed_arrays.ts";
 
 const COLUMNS = [
   "lastSent",
@@ -67,9 +68,7 @@ export class ActivityTable {
   #row(id: number): number {
     const row = id * WIDTH;
     if (row >= this.#rows.length) {
-      const larger = new Float64Array(Math.max(2 * this.#rows.length, row + WIDTH));
-      larger.set(this.#rows);
-      this.#rows = larger;
+      this.#rows = enlarged(this.#rows, Math.max(2 * this.#rows.length, row + WIDTH));
     }
     return row;
   }

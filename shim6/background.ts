@@ -11,7 +11,7 @@ import { ReapState, type Report } from "../wire/message.ts";
 import { type BackgroundProbing, type LocatorPair, samePair } from "../policies/policy.ts";
 import type { Context } from "./context.ts";
 import type { Core } from "./core.ts";
-import { Deadlines, type Timed } from "./deadlines.ts";
+import { Deadlines } from "./deadlines.ts";
 
 /** What background probing wants done. */
 export interface BackgroundActions {
@@ -38,8 +38,10 @@ const RETRY_MS = 1_000;
 const HOLD_DOWN_MS = 10_000, LONGEST_HOLD_DOWN_MS = 3_600_000;
 
 /** One peer. */
-interface Peer extends Timed {
+interface Peer {
   readonly key: string;
+  /** Its number in the queue of deadlines. */
+  readonly number: number;
   readonly contexts: Set<Context>;
   /** Exchanges that the budget allows at `creditAt`. */
   credit: number;
@@ -55,7 +57,9 @@ export class Background {
   readonly #actions: BackgroundActions;
   readonly #peers = new Map<string, Peer>();
   readonly #ofContext = new Map<Context, Peer>();
-  readonly #deadlines = new Deadlines<Peer>();
+  readonly #byNumber: (Peer | undefined)[] = [];
+  readonly #freeNumbers: number[] = [];
+  readonly #deadlines = new Deadlines();
   /** Contexts that switched: until when they must not do it again, and how long the last hold-down was. */
   readonly #holdDowns = new WeakMap<Context, { until: number; ms: number }>();
 
@@ -75,9 +79,11 @@ export class Background {
     const key = context.peer!.hostKey(context.ulid.peer);
     let peer = this.#peers.get(key);
     if (peer === undefined) {
-      peer = { key, contexts: new Set(), credit: DEPTH, creditAt: now, pending: undefined, queueIndex: -1 };
+      const number = this.#freeNumbers.pop() ?? this.#byNumber.length;
+      peer = { key, number, contexts: new Set(), credit: DEPTH, creditAt: now, pending: undefined };
       this.#peers.set(key, peer);
-      this.#deadlines.set(peer, now + GAP_MS * (1 + this.#core.reap.random()));
+      this.#byNumber[number] = peer;
+      this.#deadlines.set(number, now + GAP_MS * (1 + this.#core.reap.random()));
     }
     peer.contexts.add(context);
     this.#ofContext.set(context, peer);
@@ -86,7 +92,12 @@ export class Background {
   /** An exploration of the context ended: the pair that failed is worth another look before long. */
   recovered(context: Context, now: number): void {
     const peer = this.#ofContext.get(context);
-    if (peer !== undefined) this.#deadlines.set(peer, now + GAP_MS);
+    if (peer !== undefined) this.#deadlines.set(peer.number, now + GAP_MS);
+  }
+
+  /** Whether there is more about the context than it knows itself. */
+  knows(context: Context): boolean {
+    return this.#ofContext.has(context) || this.#holdDowns.has(context);
   }
 
   /** The context is not used any more. */
@@ -98,14 +109,17 @@ export class Background {
     if (peer.pending?.context === context) peer.pending = undefined;
     if (peer.contexts.size > 0) return;
     this.#peers.delete(peer.key);
-    this.#deadlines.delete(peer);
+    this.#byNumber[peer.number] = undefined;
+    this.#freeNumbers.push(peer.number);
+    this.#deadlines.delete(peer.number);
   }
 
   /** Probes what is due. */
   handleTimeout(now: number): void {
-    for (let peer = this.#deadlines.due(now); peer !== undefined; peer = this.#deadlines.due(now)) {
+    for (let due = this.#deadlines.due(now); due !== undefined; due = this.#deadlines.due(now)) {
+      const peer = this.#byNumber[due]!;
       const at = this.#probe(peer, now);
-      if (peer.contexts.size > 0) this.#deadlines.set(peer, Math.max(at, now + 1));
+      if (peer.contexts.size > 0) this.#deadlines.set(peer.number, Math.max(at, now + 1));
     }
   }
 

@@ -9,7 +9,6 @@ import type { Suspicion } from "../reap/suspicion.ts";
 import type { ActivityTable } from "./activity_table.ts";
 import type { ContextState, ContextView, LastFailure, LocalLocator } from "./api.ts";
 import { PAIRS_MAX } from "./constants.ts";
-import type { Timed } from "./deadlines.ts";
 import { type LocalLocators, priorityOf, weightOf } from "./local_locators.ts";
 import type { PeerLocators } from "./peer_locators.ts";
 
@@ -79,11 +78,13 @@ export interface ContextHost {
   readonly local: LocalLocators;
 }
 
-/** A context in any state but IDLE, in which there is none. */
-export class Context implements PairSource, Timed {
-  queueIndex: number = -1;
-  nextOfPeer: Context | undefined = undefined;
-  nextOfTag: Context | undefined = undefined;
+/**
+ * A context in any state but IDLE, in which there is none. While it is ESTABLISHED and nothing goes on, it is put away as
+ * text (`resting.ts`): what is added here as plain data is kept, and anything else keeps it from resting.
+ */
+export class Context implements PairSource {
+  /** It is among those that {@linkcode ContextTable.rest} will look at. */
+  mayRest = false;
   state: ContextState | "IDLE" = "IDLE";
   /** Known in ESTABLISHED and I2BIS-SENT, and in I2-SENT after an I2 of the peer. */
   peerTag: ContextTag | undefined = undefined;

@@ -2,7 +2,9 @@
 
 import type { Address } from "../wire/address.ts";
 import type { ContextTag } from "../wire/message.ts";
-import type { Context } from "./context.ts";
+import type { Context, ContextHost } from "./context.ts";
+import { IdIndex, textKey } from "./id_index.ts";
+import { fromRestingText, restingText } from "./resting.ts";
 
 /** A number is not given again before so many others were freed, so that a log stays readable. */
 const RETIRED_IDS = 1_024;
@@ -10,21 +12,37 @@ const RETIRED_IDS = 1_024;
 /** Tags of 47 bits (RFC 5533 §5.2). */
 const TAG_SPACE = 2 ** 47;
 
-/** Indexes over the contexts. Chains run through the contexts themselves, so that one context costs no list. */
+/**
+ * Indexes over the contexts. One that is asked for is awake, an object, until {@linkcode ContextTable.rest} finds it at
+ * rest; so nobody may keep the object beyond that, but who can tell that it must not rest.
+ */
 export class ContextTable {
-  readonly #slots: (Context | undefined)[] = [undefined]; // numbers start at 1
+  /** By number, which start at 1; text when at rest. */
+  readonly #slots: (Context | string | undefined)[] = [undefined];
   readonly #retired: number[] = [];
-  readonly #byPeer = new Map<Address, Context>();
-  readonly #byLocalTag = new Map<ContextTag, Context>();
-  readonly #byPeerTag = new Map<ContextTag, Context>();
+  readonly #seed: number;
+  readonly #byUlids: IdIndex;
+  readonly #byPeer: IdIndex;
+  readonly #byLocalTag: IdIndex;
+  readonly #byPeerTag: IdIndex;
   readonly #byNonce = new Map<number, Context>();
   /** Negative cache entries, oldest first. */
   readonly #negative = new Set<Context>();
+  /** Those that may be at rest. */
+  #drowsy: Context[] = [];
+  readonly #host: ContextHost;
   readonly #randomBytes: (length: number) => Uint8Array;
   #size = 0;
 
-  constructor(randomBytes: (length: number) => Uint8Array) {
+  /** `seed`: 32 bits that no peer can know, lest it choose what takes long to find. */
+  constructor(host: ContextHost, randomBytes: (length: number) => Uint8Array, seed: number) {
+    this.#host = host;
     this.#randomBytes = randomBytes;
+    this.#seed = seed;
+    [this.#byUlids, this.#byPeer, this.#byLocalTag, this.#byPeerTag] = Array.from(
+      { length: 4 },
+      () => new IdIndex(this.#seed),
+    );
   }
 
   /** Number of contexts, negative cache entries included. */
@@ -32,9 +50,43 @@ export class ContextTable {
     return this.#size;
   }
 
-  /** Every context. Contexts may be removed meanwhile. */
+  /** Every context, awake. Contexts may be removed meanwhile. */
   *[Symbol.iterator](): IterableIterator<Context> {
-    for (const context of this.#slots) if (context !== undefined) yield context;
+    for (let id = 1; id < this.#slots.length; id++) {
+      const context = this.byId(id);
+      if (context !== undefined) yield context;
+    }
+  }
+
+  /** Every context that is awake: only those have timers, payload or questions. Contexts may be removed meanwhile. */
+  *awake(): IterableIterator<Context> {
+    for (const context of this.#slots) if (typeof context === "object") yield context;
+  }
+
+  /** Every context, to be looked at only: those at rest stay so, and what is changed in their copies is lost. */
+  *copies(): IterableIterator<Context> {
+    for (let id = 1; id < this.#slots.length; id++) {
+      const slot = this.#slots[id];
+      if (slot !== undefined) yield typeof slot === "string" ? fromRestingText(slot, this.#host, id) : slot;
+    }
+  }
+
+  /** A context may be at rest from now on. */
+  mayRest(context: Context): void {
+    if (context.mayRest) return;
+    context.mayRest = true;
+    this.#drowsy.push(context);
+  }
+
+  /** Puts away what is at rest; `isBusy` tells what must not be because something else holds it. */
+  rest(isBusy: (context: Context) => boolean): void {
+    if (this.#drowsy.length === 0) return;
+    for (const context of this.#drowsy) {
+      context.mayRest = false;
+      if (this.#slots[context.id] !== context || isBusy(context)) continue;
+      this.#slots[context.id] = restingText(context) ?? context;
+    }
+    this.#drowsy = [];
   }
 
   /** A number for a new context. */
@@ -53,83 +105,71 @@ export class ContextTable {
     }
   }
 
+  #ulidsKey(local: Address, peer: Address, fii: number): number {
+    return textKey(`${local} ${peer} ${fii}`, this.#seed);
+  }
+
   /** Puts a new context into the table. */
   add(context: Context): void {
-    this.#slots[context.id] = context;
+    const { id, ulid, fii, localTag } = context;
+    this.#slots[id] = context;
     this.#size++;
-    this.#byLocalTag.set(context.localTag, context);
-    context.nextOfPeer = this.#byPeer.get(context.ulid.peer);
-    this.#byPeer.set(context.ulid.peer, context);
+    this.#byUlids.add(id, this.#ulidsKey(ulid.local, ulid.peer, fii));
+    this.#byPeer.add(id, textKey(ulid.peer, this.#seed));
+    this.#byLocalTag.add(id, localTag);
   }
 
   /** Takes a context out of every index. */
   remove(context: Context): void {
-    this.#slots[context.id] = undefined;
-    this.#retired.push(context.id);
+    const { id } = context;
+    this.#slots[id] = undefined;
+    this.#retired.push(id);
     this.#size--;
-    this.#byLocalTag.delete(context.localTag);
+    for (const index of [this.#byUlids, this.#byPeer, this.#byLocalTag]) index.delete(id);
     this.#negative.delete(context);
     this.setPeerTag(context, undefined);
     this.endExchange(context);
-    const { peer } = context.ulid;
-    let at = this.#byPeer.get(peer);
-    if (at === context) {
-      if (context.nextOfPeer === undefined) this.#byPeer.delete(peer);
-      else this.#byPeer.set(peer, context.nextOfPeer);
-    } else {
-      while (at !== undefined && at.nextOfPeer !== context) at = at.nextOfPeer;
-      if (at !== undefined) at.nextOfPeer = context.nextOfPeer;
-    }
-    context.nextOfPeer = undefined;
   }
 
   /** By number. */
   byId(id: number): Context | undefined {
-    return this.#slots[id];
+    const slot = this.#slots[id];
+    if (typeof slot !== "string") return slot;
+    const context = fromRestingText(slot, this.#host, id);
+    this.#slots[id] = context;
+    this.mayRest(context);
+    return context;
   }
 
   /** By ULID pair and Forked Instance Identifier. */
   find(local: Address, peer: Address, fii: number): Context | undefined {
-    let context = this.#byPeer.get(peer);
-    while (context !== undefined && (context.ulid.local !== local || context.fii !== fii)) context = context.nextOfPeer;
-    return context;
+    for (const id of this.#byUlids.find(this.#ulidsKey(local, peer, fii))) {
+      const context = this.byId(id)!;
+      if (context.ulid.local === local && context.ulid.peer === peer && context.fii === fii) return context;
+    }
   }
 
-  /** Contexts with a peer ULID. */
+  /** Contexts with a peer ULID, or once in a thousand million times one more. */
   countOfPeer(peer: Address): number {
-    let count = 0;
-    for (let context = this.#byPeer.get(peer); context !== undefined; context = context.nextOfPeer) count++;
-    return count;
+    return [...this.#byPeer.find(textKey(peer, this.#seed))].length;
   }
 
   /** By the tag that we gave out. */
   byLocalTag(tag: ContextTag): Context | undefined {
-    return this.#byLocalTag.get(tag);
+    for (const id of this.#byLocalTag.find(tag)) return this.byId(id);
   }
 
-  /** The first context to which the peer gave `tag`; others follow by `nextOfTag`, since peers choose independently. */
-  byPeerTag(tag: ContextTag): Context | undefined {
-    return this.#byPeerTag.get(tag);
+  /** The contexts to which the peer gave `tag`, the newest first: peers choose independently. */
+  *byPeerTag(tag: ContextTag): Generator<Context> {
+    for (const id of this.#byPeerTag.find(tag)) yield this.byId(id)!;
   }
 
   /** Sets, changes or with undefined forgets the tag that the peer gave out. */
   setPeerTag(context: Context, tag: ContextTag | undefined): void {
     if (context.peerTag === tag) return;
-    if (context.peerTag !== undefined) {
-      let at = this.#byPeerTag.get(context.peerTag);
-      if (at === context) {
-        if (context.nextOfTag === undefined) this.#byPeerTag.delete(context.peerTag);
-        else this.#byPeerTag.set(context.peerTag, context.nextOfTag);
-      } else {
-        while (at !== undefined && at.nextOfTag !== context) at = at.nextOfTag;
-        if (at !== undefined) at.nextOfTag = context.nextOfTag;
-      }
-      context.nextOfTag = undefined;
-    }
+    if (context.peerTag !== undefined) this.#byPeerTag.delete(context.id);
     context.peerTag = tag;
-    if (tag === undefined) return;
-    context.nextOfTag = this.#byPeerTag.get(tag);
-    this.#byPeerTag.set(tag, context);
+    if (tag !== undefined) this.#byPeerTag.add(context.id, tag);
   }
 
   /** By the Initiator Nonce of a running exchange. */

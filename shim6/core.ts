@@ -53,7 +53,7 @@ export class Core implements ContextHost {
   readonly limits: EngineLimits;
   readonly idleTeardownMs: number;
   readonly table: ContextTable;
-  readonly deadlines = new Deadlines<Context>();
+  readonly deadlines = new Deadlines();
   readonly activity = new ActivityTable();
   readonly answers = new AnswerLimit();
   readonly responder: Responder;
@@ -71,8 +71,8 @@ export class Core implements ContextHost {
     this.limits = { ...limits, locatorsPerPeer: Math.min(limits.locatorsPerPeer, MAX_PEER_LOCATORS) };
     this.budget = new ProbeBudget(options.probesPer100ms);
     this.idleTeardownMs = options.idleTeardownMs ?? IDLE_TEARDOWN;
-    this.table = new ContextTable(options.randomBytes);
     this.responder = new Responder(options.randomBytes, now);
+    this.table = new ContextTable(this, options.randomBytes, this.responder.seed());
     this.local = this.localLocators(options.locators, this.nonce());
     this.reap = {
       profile: options.profile,
@@ -260,7 +260,7 @@ export class Core implements ContextHost {
     if (context.isEstablished) this.emit({ type: "context-removed", id: context.id });
     this.setState(context, "IDLE", reason, now);
     context.machine = undefined;
-    this.deadlines.delete(context);
+    this.deadlines.delete(context.id);
     this.table.remove(context);
     this.activity.clear(context.id);
   }
@@ -274,7 +274,7 @@ export class Core implements ContextHost {
   /** Puts the context at the right place in the queue of deadlines; to be called after each change to it. */
   reschedule(context: Context): void {
     if (context.state === "IDLE") return;
-    if (context.isNegative) return this.deadlines.set(context, context.quietUntil);
+    if (context.isNegative) return this.deadlines.set(context.id, context.quietUntil);
     let at = Math.min(
       context.exchange?.deadline ?? Infinity,
       context.update?.deadline ?? Infinity,
@@ -285,7 +285,8 @@ export class Core implements ContextHost {
       const reapAt = context.machine?.nextDeadline() ?? Infinity;
       at = Math.min(at, this.idleAt(context), Math.max(reapAt, context.quietUntil, context.probesFrom));
     }
-    this.deadlines.set(context, at);
+    this.deadlines.set(context.id, at);
+    if (context.machine === undefined) this.table.mayRest(context);
   }
 }
 

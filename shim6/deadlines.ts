@@ -1,67 +1,66 @@
 /** One queue of deadlines for all contexts, so that the cost of a timer does not depend on how many contexts exist. */
 
-/** Something with a deadline. The queue keeps its position in it. */
-export interface Timed {
-  /** Position in the queue, -1 when not queued. Only {@linkcode Deadlines} writes it. */
-  queueIndex: number;
-}
+import { enlarged } from "./typed_arrays.ts";
 
-/** A binary heap, earliest deadline first. Setting a deadline again moves the item: O(log n). */
-export class Deadlines<T extends Timed> {
-  readonly #items: T[] = [];
-  // Beside the items instead of in them: a time in an object's field would cost a heap number each.
+/** A binary heap of small numbers, earliest deadline first. Setting a deadline again moves the number: O(log n). */
+export class Deadlines {
+  /** The heap, and the times in the same order. */
+  #ids = new Int32Array(64);
   #times = new Float64Array(64);
+  /** By number: its place in the heap plus 1; 0 when it is not queued. */
+  #places = new Int32Array(64);
+  #size = 0;
 
   /** The earliest deadline, Infinity when there is none. */
   get next(): number {
-    return this.#items.length === 0 ? Infinity : this.#times[0];
+    return this.#size === 0 ? Infinity : this.#times[0];
   }
 
-  /** Number of queued items. */
+  /** How many are queued. */
   get size(): number {
-    return this.#items.length;
+    return this.#size;
   }
 
-  /** Sets or changes the deadline of an item; Infinity takes it out. */
-  set(item: T, time: number): void {
-    if (time === Infinity) return this.delete(item);
-    let index = item.queueIndex;
+  /** Sets or changes the deadline of a number; Infinity takes it out. */
+  set(id: number, time: number): void {
+    if (time === Infinity) return this.delete(id);
+    if (id >= this.#places.length) {
+      this.#places = enlarged(this.#places, Math.max(2 * this.#places.length, id + 1));
+    }
+    let index = this.#places[id] - 1;
     if (index < 0) {
-      index = this.#items.length;
-      this.#items.push(item);
-      item.queueIndex = index;
+      index = this.#size++;
       if (index === this.#times.length) {
-        const larger = new Float64Array(2 * index);
-        larger.set(this.#times);
-        this.#times = larger;
+        this.#times = enlarged(this.#times, 2 * index);
+        this.#ids = enlarged(this.#ids, 2 * index);
       }
     } else if (this.#times[index] === time) return;
-    this.#times[index] = time;
+    this.#place(id, time, index);
     this.#sift(index);
   }
 
-  /** Takes an item out. */
-  delete(item: T): void {
-    const index = item.queueIndex;
+  /** Takes a number out. */
+  delete(id: number): void {
+    const index = id < this.#places.length ? this.#places[id] - 1 : -1;
     if (index < 0) return;
-    item.queueIndex = -1;
-    const last = this.#items.pop()!;
-    if (last === item) return;
-    this.#place(last, this.#times[this.#items.length], index);
+    this.#places[id] = 0;
+    const last = this.#ids[--this.#size];
+    if (last === id) return;
+    this.#place(last, this.#times[this.#size], index);
     this.#sift(index);
   }
 
-  /** The item with the earliest deadline if that is not after `now`. It stays in the queue. */
-  due(now: number): T | undefined {
-    return this.next <= now ? this.#items[0] : undefined;
+  /** The number with the earliest deadline if that is not after `now`. It stays in the queue. */
+  due(now: number): number | undefined {
+    return this.next <= now ? this.#ids[0] : undefined;
   }
 
-  /** Every item whose deadline is not after `now`, in no order. */
-  allDue(now: number): T[] {
-    const found: T[] = [];
+  /** Every number whose deadline is not after `now`, in no order. */
+  allDue(now: number): number[] {
+    const found: number[] = [];
     const visit = (index: number) => {
-      if (index >= this.#items.length || this.#times[index] > now) return;
-      found.push(this.#items[index]);
+      if (index >= this.#size || this.#times[index] > now) return;
+      found.push(this.#ids[index]);
       visit(2 * index + 1);
       visit(2 * index + 2);
     };
@@ -69,29 +68,28 @@ export class Deadlines<T extends Timed> {
     return found;
   }
 
-  #place(item: T, time: number, index: number): void {
-    this.#items[index] = item;
+  #place(id: number, time: number, index: number): void {
+    this.#ids[index] = id;
     this.#times[index] = time;
-    item.queueIndex = index;
+    this.#places[id] = index + 1;
   }
 
   #sift(index: number): void {
-    const item = this.#items[index], time = this.#times[index];
-    const size = this.#items.length;
+    const id = this.#ids[index], time = this.#times[index];
     while (index > 0) {
       const parent = (index - 1) >> 1;
       if (this.#times[parent] <= time) break;
-      this.#place(this.#items[parent], this.#times[parent], index);
+      this.#place(this.#ids[parent], this.#times[parent], index);
       index = parent;
     }
     for (;;) {
       let child = 2 * index + 1;
-      if (child >= size) break;
-      if (child + 1 < size && this.#times[child + 1] < this.#times[child]) child++;
+      if (child >= this.#size) break;
+      if (child + 1 < this.#size && this.#times[child + 1] < this.#times[child]) child++;
       if (this.#times[child] >= time) break;
-      this.#place(this.#items[child], this.#times[child], index);
+      this.#place(this.#ids[child], this.#times[child], index);
       index = child;
     }
-    this.#place(item, time, index);
+    this.#place(id, time, index);
   }
 }

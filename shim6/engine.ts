@@ -118,12 +118,13 @@ export class Engine {
     let next = this.#core.localLocators(list, before.generation);
     if (next.sameAs(before)) return;
     if (!next.sameList(before)) next = this.#core.localLocators(list, this.#core.nonce());
+    const contexts = [...this.#core.table]; // those at rest wake up with what the peer knows, which is what there was
     this.#core.local = next;
     const reason = next.sameAddresses(before) ? "usability or preference changed" : "addresses changed";
     const locators = next.all.map((locator) => locator.address);
     this.#core.emit({ type: "event", event: { at: now, kind: "locators", reason, locators } });
     let at = now;
-    for (const context of this.#core.table) {
+    for (const context of contexts) {
       // RFC 5533 §1.5 ends all communication with a ULID that became invalid, lest the prefix's next owner be taken for
       // us. By default a context in use goes on: it never sends from that address again unless the host regains it, and
       // a flow that survives renumbering is what multihoming is for.
@@ -147,12 +148,9 @@ export class Engine {
     const { tag, local, peer } = error;
     if (tag === undefined) return false;
     const pair: LocatorPair = { local, peer };
-    let context = this.#core.table.byPeerTag(tag);
-    while (
-      context !== undefined && !(context.isEstablished && context.isLocal(pair.local) && context.isPeer(pair.peer))
-    ) {
-      context = context.nextOfTag;
-    }
+    const context = this.#core.table.byPeerTag(tag).find((context) =>
+      context.isEstablished && context.isLocal(pair.local) && context.isPeer(pair.peer)
+    );
     if (error.kind !== "packet-too-big") this.#failedAt(context, error, pair, now);
     return context !== undefined;
   }
@@ -178,9 +176,12 @@ export class Engine {
 
   /** Carries out what is due at `now`. */
   handleTimeout(now: number): void {
+    this.#core.table.rest((context) => this.#failover.knows(context));
     this.#failover.background.handleTimeout(now);
     this.#failover.sharedFate.handleTimeout(now);
-    for (const context of this.#core.deadlines.allDue(now)) {
+    for (const id of this.#core.deadlines.allDue(now)) {
+      const context = this.#core.table.byId(id);
+      if (context === undefined) continue; // another one ended it
       if (context.isEstablished && now >= this.#core.idleAt(context)) {
         this.#core.remove(context, "idle", now);
         continue;
@@ -207,7 +208,7 @@ export class Engine {
 
   /** The contexts for which something is due at `now`, by number. */
   due(now: number): number[] {
-    return this.#core.deadlines.allDue(now).map((context) => context.id);
+    return this.#core.deadlines.allDue(now);
   }
 
   /** Takes the oldest effect that was not yet taken. */
@@ -266,7 +267,7 @@ export class Engine {
 
   /** All contexts, those being established and negative cache entries included. */
   *contexts(): IterableIterator<ContextView> {
-    for (const context of this.#core.table) yield this.#view(context);
+    for (const context of this.#core.table.copies()) yield this.#view(context);
   }
 
   /** A context by number. */
@@ -286,7 +287,7 @@ export class Engine {
       throw error;
     }
     const found: Context[] = [];
-    for (const context of this.#core.table) {
+    for (const context of this.#core.table.copies()) {
       if (context.fii === 0 && (context.ulid.peer === peer || context.isPeer(peer))) found.push(context);
     }
     return found.length === 1 ? this.#view(found[0]) : undefined;
@@ -379,8 +380,7 @@ export class Engine {
 
   /** The context of a quoted packet that we sent: its tag is the peer's, or in I1, I2 and I2bis our own. */
   #quoted(tag: ContextTag, destination: Address): Context | undefined {
-    let context = this.#core.table.byPeerTag(tag);
-    while (context !== undefined && !context.isPeer(destination)) context = context.nextOfTag;
+    const context = this.#core.table.byPeerTag(tag).find((context) => context.isPeer(destination));
     if (context !== undefined) return context;
     const starting = this.#core.table.byLocalTag(tag);
     return starting?.exchange?.pair.peer === destination ? starting : undefined;

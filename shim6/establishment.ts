@@ -192,10 +192,9 @@ export class Establishment {
   /** R1bis: the peer does not know the tag that we send it (RFC 5533 §7.18). */
   handleR1bis(message: R1bis, { source, destination }: Received, now: number): void {
     const pair = { local: destination, peer: source };
-    let context = this.#core.table.byPeerTag(message.packetTag);
-    while (context !== undefined && !(context.state === "ESTABLISHED" && context.sentOn(pair))) {
-      context = context.nextOfTag;
-    }
+    const context = this.#core.table.byPeerTag(message.packetTag).find((context) =>
+      context.state === "ESTABLISHED" && context.sentOn(pair)
+    );
     if (context === undefined) return this.#core.drop("unexpected-R1bis");
     this.#beginExchange(context, pair, I2BIS_TIMEOUT, now, message);
     if (!this.#send(context)) return this.#core.table.endExchange(context);
@@ -351,9 +350,9 @@ export class Establishment {
    */
   #resolveConfusion(context: Context, peerTag: ContextTag, peer: PeerLocators, now: number): void {
     const stale: Context[] = [];
-    for (let other = this.#core.table.byPeerTag(peerTag); other !== undefined; other = other.nextOfTag) {
+    for (const other of this.#core.table.byPeerTag(peerTag)) {
       if (other === context || !other.isEstablished) continue;
-      if (peer.addresses.some((address, i) => peer.verifiedAt(i) && other!.peer!.has(address))) stale.push(other);
+      if (peer.addresses.some((address, i) => peer.verifiedAt(i) && other.peer!.has(address))) stale.push(other);
     }
     for (const other of stale) this.#restart(other, other.current, 0, "the peer gave its tag to another context", now);
   }

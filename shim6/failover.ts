@@ -39,6 +39,11 @@ export class Failover {
     });
   }
 
+  /** Whether something is planned for the context that it does not know itself. */
+  knows(context: Context): boolean {
+    return this.background.knows(context) || this.sharedFate.knows(context);
+  }
+
   /** The context is ESTABLISHED on `pair`, on which a nonce or validator of ours just came back. */
   begin(context: Context, pair: LocatorPair, now: number): void {
     const { ulid, peer } = context;

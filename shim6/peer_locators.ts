@@ -70,6 +70,27 @@ export class PeerLocators {
     return new PeerLocators(addresses, single ? 1 : 3, 0, addresses.length, undefined);
   }
 
+  /** All of it as plain data. */
+  toJSON() {
+    const { addresses, announced, pds } = this;
+    const bits = [this.#generation, announced, this.#verified, this.#proven] as const;
+    const preferences = this.#preferences && [...this.#preferences];
+    const rare = [preferences ?? null, this.#past ?? null, pds === undefined ? null : [...pds]] as const;
+    return rare.every((each) => each === null) ? [addresses, bits] as const : [addresses, bits, rare] as const;
+  }
+
+  /** From what {@linkcode toJSON} gave. */
+  static fromJSON([addresses, bits, rare]: ReturnType<PeerLocators["toJSON"]>): PeerLocators {
+    const [generation, announced, verified, proven] = bits;
+    const [preferences, past, pds] = rare ?? [null, null, null];
+    const octets = pds === null ? undefined : Uint8Array.from(pds);
+    const locators = new PeerLocators(addresses, verified, generation, announced, octets);
+    locators.#proven = proven;
+    locators.#preferences = preferences === null ? undefined : Uint8Array.from(preferences);
+    locators.#past = past ?? undefined;
+    return locators;
+  }
+
   /**
    * The same text for every context with the same host, whichever ULID of it they have. Nobody can pass for another host by
    * naming its address: only verified ones count. A list may have none, and be empty; then the ULID is all there is.

@@ -56,6 +56,11 @@ export class SharedFate {
     this.handleTimeout(now);
   }
 
+  /** Whether the context waits for its turn. */
+  knows(context: Context): boolean {
+    return this.#waiting.has(context);
+  }
+
   /** The context is not used any more. */
   forget(context: Context): void {
     this.#waiting.delete(context);
@@ -86,7 +91,7 @@ export class SharedFate {
     const shares = (pair: LocatorPair) =>
       isDead.get(pair.local) === true || isDead.get(pair.peer) === true ||
       isDead.has(pair.local) && failed.some((each) => samePair(each, pair));
-    for (const context of table) {
+    for (const context of table.awake()) {
       if (this.#waiting.has(context) || !this.#isSilent(context, silentMs, now)) continue;
       if (!shares(context.current) && !(context.incoming !== undefined && shares(context.incoming))) continue;
       this.#waiting.set(context, { context, cause: "shared-fate", silentMs });

@@ -13,7 +13,10 @@ export function updateIfNeeded(core: Core, context: Context, now: number): Outst
   const announced = core.announcement(context.ulid.local);
   if (announced === undefined) return undefined;
   const withList = context.announced === undefined || !context.announced.sameList(announced);
-  if (!withList && context.announced!.samePreferences(announced)) return undefined;
+  if (!withList && context.announced!.samePreferences(announced)) {
+    context.announced = announced; // says the same
+    return undefined;
+  }
   return { nonce: core.nonce(), announced, withList, nominalMs: UPDATE_TIMEOUT, deadline: now };
 }
 

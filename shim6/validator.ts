@@ -7,7 +7,7 @@ import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 } from "@noble/hashes/sha2.js";
 import { type Address, ADDRESS_LENGTH, writeAddress } from "../wire/address.ts";
 import type { ContextTag } from "../wire/message.ts";
-import { put32, putTag } from "../wire/octets.ts";
+import { get32, put32, putTag } from "../wire/octets.ts";
 import { VALIDATOR_MIN_LIFETIME } from "./constants.ts";
 
 /** Octets of the secret. */
@@ -36,8 +36,8 @@ export interface R1bisSubject {
   readonly destination: Address;
 }
 
-// Labels keep the two kinds apart: what an R1 carried is no use in an I2bis.
-const R1_LABEL = 0x5231, R1BIS_LABEL = 0x4231;
+// Labels keep the kinds apart: what an R1 carried is no use in an I2bis.
+const R1_LABEL = 0x5231, R1BIS_LABEL = 0x4231, SEED_LABEL = 0x5453;
 
 /** The validator of an R1. The Initiator Nonce is left out, since the I2 may carry another one (RFC 5533 §7.11). */
 export function r1Validator(secret: Uint8Array, responderNonce: number, subject: R1Subject): Uint8Array {
@@ -97,6 +97,11 @@ export class Responder {
     const [a, b, c, d] = randomBytes(4);
     this.#firstNonce = (a << 24 | b << 16 | c << 8 | d) >>> 0;
     this.#secret = randomBytes(SECRET_LENGTH);
+  }
+
+  /** 32 bits that nobody else knows, for hash tables; always the same ones before anything is issued. */
+  seed(): number {
+    return get32(hmac(sha256, this.#secret, Uint8Array.of(SEED_LABEL >> 8, SEED_LABEL & 0xff)), 0);
   }
 
   /** Responder Nonce and validator for an R1. */
