@@ -18,6 +18,7 @@ import {
   drainEventFd,
   Errno,
   errnoName,
+  giveBackFreePages,
   monotonicNow,
   Netlink,
   openControlSocket,
@@ -85,6 +86,8 @@ const OPENINGS_PER_TURN = 64, OPENINGS_PER_SECOND = 8_000;
 const OPENINGS_PAUSE_MS = 10;
 /** One line per kind of failure and second is enough in the log; so many kinds are told apart. */
 const LOG_AGAIN_MS = 1_000, LOG_KINDS = 256;
+/** After so many control messages the memory that they took is given back, at the first look after each ten seconds. */
+const TRIM_AFTER_MESSAGES = 1_000, TRIM_MS = 10_000;
 
 /** The running agent. */
 export class Agent implements ControlTarget {
@@ -132,6 +135,9 @@ export class Agent implements ControlTarget {
   #nextTick = 0;
   #nextFlows = 0;
   #nextLease = 0;
+  #nextTrim = 0;
+  /** Control messages since memory was given back. */
+  #messages = 0;
   /** Settles when the agent has stopped and every trace of it is gone. */
   readonly finished: Promise<void>;
 
@@ -369,6 +375,7 @@ export class Agent implements ControlTarget {
     for (let read = 0; read < limit; read++) {
       const message = receiver.next();
       if (message === undefined) return read;
+      this.#messages++;
       const { octets, source, destination } = message;
       this.#pcap?.write(controlPacket(source, destination, octets, this.#config.protocol), Date.now());
       this.#engine.handleControlMessage(octets, source, destination, monotonicNow());
@@ -468,6 +475,11 @@ export class Agent implements ControlTarget {
     if (now >= this.#nextLease) {
       this.#nextLease = now + LEASE_MS;
       this.#datapath.renewLeases();
+    }
+    if (now >= this.#nextTrim) {
+      this.#nextTrim = now + TRIM_MS;
+      if (this.#messages >= TRIM_AFTER_MESSAGES) giveBackFreePages();
+      this.#messages %= TRIM_AFTER_MESSAGES;
     }
     const active = this.#config.profile.suspicion === undefined ? ACTIVE_TICK_MS : FAST_TICK_MS;
     this.#nextTick = now + (now - this.#lastPayload < IDLE_AFTER_MS ? active : IDLE_TICK_MS);

@@ -6,8 +6,8 @@ import { writeWhole } from "./pcap.ts";
 /** An event with the time of day, as it stands in the file and goes to watchers. */
 export type LoggedEvent = EngineEvent & { readonly wall: string };
 
-/** Enough for the story of several failures of several contexts; about 1 MB when full. */
-const RING_SIZE = 8192;
+/** Enough for the story of a hundred failures; about 0.5 MB when full. */
+const RING_SIZE = 4096;
 
 /** The event log of one agent. */
 export class EventLog {

@@ -1,7 +1,7 @@
 /** The address pairs that are accounted, each under a number of its own, and which context has which. */
 
 import type { LocatorPair } from "../policies/policy.ts";
-import { writeAddress } from "../wire/address.ts";
+import { ADDRESS_LENGTH, formatAddress, writeAddress } from "../wire/address.ts";
 import { PairTable } from "./pair_table.ts";
 
 /** Contexts that are accounted, without an object for any of them. Contexts with the same ULIDs share a pair. */
@@ -35,6 +35,12 @@ export class AccountedPairs {
     return this.#pairs.octets(pair);
   }
 
+  /** The ULIDs of a context that is there. */
+  ulid(id: number): LocatorPair {
+    const octets = this.#pairs.octets(this.of(id));
+    return { local: formatAddress(octets), peer: formatAddress(octets, ADDRESS_LENGTH) };
+  }
+
   /** How many contexts have the pair. */
   users(pair: number): number {
     return this.#users[pair];
@@ -43,7 +49,7 @@ export class AccountedPairs {
   /** Adds a context that is not there. Returns its pair. Throws `RangeError` when there are too many pairs. */
   add(id: number, ulid: LocatorPair): number {
     writeAddress(ulid.local, this.#octets, 0);
-    writeAddress(ulid.peer, this.#octets, 16);
+    writeAddress(ulid.peer, this.#octets, ADDRESS_LENGTH);
     let pair = this.#pairs.find(this.#words, 0, 4);
     if (pair < 0) pair = this.#pairs.insert(this.#words, 0, 4);
     this.#users[pair]++;

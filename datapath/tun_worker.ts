@@ -386,7 +386,6 @@ class PacketLoop implements OutboundEvents, PacketSink {
           this.#field(at, CommandField.PEER_TAG, 6),
           this.#commandView.getInt32(at + CommandField.FLAGS, true) === 1,
         );
-        this.#activity.fill(0, slot * ACTIVITY_FIELDS, (slot + 1) * ACTIVITY_FIELDS);
         break;
       case Command.RETAG:
         this.#table.retag(
@@ -399,6 +398,7 @@ class PacketLoop implements OutboundEvents, PacketSink {
         this.#outbound.flush();
         this.#hold.clear(slot);
         this.#table.remove(slot);
+        this.#activity.fill(0, slot * ACTIVITY_FIELDS, (slot + 1) * ACTIVITY_FIELDS);
         break;
       case Command.PATH:
         this.#outbound.flush(); // what is collected points to the record that changes now

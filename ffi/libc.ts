@@ -97,6 +97,8 @@ export const SYMBOLS = {
   getpriority: { parameters: ["i32", "u32"], result: "i32" },
   /** int setpriority(int which, id_t who, int value) */
   setpriority: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  /** int malloc_trim(size_t keep): glibc's own */
+  malloc_trim: { parameters: ["usize"], result: "i32", optional: true },
   /** pid_t gettid(void) */
   gettid: { parameters: [], result: "i32" },
   /** uid_t geteuid(void) */
@@ -107,8 +109,9 @@ export const SYMBOLS = {
 
 /** Functions that take plain numbers for 64-bit parameters: Deno types those as `bigint`, but numbers cost a fraction. */
 export type TakingNumbers<Symbols> = {
-  [Name in keyof Symbols]: Symbols[Name] extends (...values: infer Values) => infer Result
-    ? (...values: { [I in keyof Values]: Values[I] extends bigint ? number | bigint : Values[I] }) => Result
+  [Name in keyof Symbols]: NonNullable<Symbols[Name]> extends (...values: infer Values) => infer Result ?
+      | ((...values: { [I in keyof Values]: Values[I] extends bigint ? number | bigint : Values[I] }) => Result)
+      | Extract<Symbols[Name], null>
     : never;
 };
 

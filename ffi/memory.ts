@@ -6,6 +6,8 @@
  * of its own of at least 128 octets, and whoever stores an address keeps the buffer too.
  */
 
+import { libc } from "./libc.ts";
+
 /** Below this V8 may keep the octets inside the object itself, where the collector moves them. */
 const SMALLEST_STABLE = 128;
 
@@ -23,6 +25,14 @@ export function addressOf(buffer: Uint8Array | Uint32Array | Int32Array | BigUin
 export function putAddress(words: Uint32Array, index: number, address: number): void {
   words[index] = address >>> 0;
   words[index + 1] = Math.floor(address / 4294967296);
+}
+
+/**
+ * Gives the pages that the C library's allocator holds free, between blocks in use, back to the kernel. By itself it
+ * gives back only those at the end. Takes a millisecond or so. Does nothing with a C library that cannot do it.
+ */
+export function giveBackFreePages(): void {
+  libc().malloc_trim?.(0);
 }
 
 const encoder = new TextEncoder();

@@ -6,7 +6,7 @@
  */
 
 export { check, Errno, errno, errnoName, SystemError } from "./errno.ts";
-export { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
+export { addressOf, cString, giveBackFreePages, putAddress, stableBytes } from "./memory.ts";
 export * from "./netlink.ts";
 export * from "./netns.ts";
 export * from "./clock.ts";

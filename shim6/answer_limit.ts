@@ -64,7 +64,10 @@ export class AnswerLimit {
     let account = this.#accounts.get(address);
     if (account !== undefined && now - account.windowStart < WINDOW) return account;
     if (account !== undefined) this.#accounts.delete(address);
-    else if (this.#accounts.size >= this.#capacity) this.#accounts.delete(this.#accounts.keys().next().value!);
+    for (const [other, { windowStart }] of this.#accounts) {
+      if (now - windowStart < WINDOW && this.#accounts.size < this.#capacity) break;
+      this.#accounts.delete(other); // its window is over, or its place is needed
+    }
     account = { windowStart: now, answers: 0, balance: 0 };
     this.#accounts.set(address, account);
     return account;

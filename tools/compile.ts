@@ -24,7 +24,7 @@ const START_TIMEOUT_MS = 20_000;
  * The collector's usual measure is the host's memory, and it lets garbage grow to a share of that. The agent is a guest
  * on the host: its live data are small, and a collection takes a few milliseconds beside the packet loop.
  */
-const V8_FLAGS = ["--optimize-for-size", "--max-semi-space-size=2", "--max-old-space-size=512"];
+const V8_FLAGS = ["--optimize-for-size", "--max-semi-space-size=2", "--max-old-space-size=512", "--no-maglev"];
 
 /**
  * Deno's arguments in a packed file. All permissions, since the program reaches every system call through libc anyway;
@@ -49,6 +49,8 @@ const ENVIRONMENT = {
   DENO_NO_UPDATE_CHECK: "1",
   DENO_DIR: "/proc/self/no-cache",
   SHIM6_PACKED: "1",
+  // Typed arrays that were outgrown go back to the kernel, instead of leaving holes in the C library's heap.
+  MALLOC_MMAP_THRESHOLD_: "65536",
 };
 
 /** Why no executable could be built. */
