@@ -62,7 +62,7 @@ Deno.test("a context with which something goes on does not rest", () => {
   const busy: Partial<Context>[] = [
     { state: "I2BIS-SENT" },
     { state: "E-FAILED" },
-    { trial: { pair: OTHER, nonces: [], deadline: 1 } },
+    { trial: { pair: OTHER, cause: "operator", nonces: [], deadline: 1 } },
     { doubt: { probed: [], explored: false } },
     { announced: new LocalLocators([], 6, () => true) },
     { suspectAt: -Infinity },
