@@ -1,7 +1,7 @@
 /** The address pairs that are accounted, each under a number of its own, and which context has which. */
 
 import type { LocatorPair } from "../policies/policy.ts";
-import { ADDRESS_LENGTH, formatAddress, writeAddress } from "../wire/address.ts";
+import { ADDRESS_LENGTH, writeAddress } from "../wire/address.ts";
 import { PairTable } from "./pair_table.ts";
 
 /** Contexts that are accounted, without an object for any of them. Contexts with the same ULIDs share a pair. */
@@ -33,12 +33,6 @@ export class AccountedPairs {
   /** The 32 octets of a pair, the local address first. */
   octets(pair: number): Uint8Array {
     return this.#pairs.octets(pair);
-  }
-
-  /** The ULIDs of a context that is there. */
-  ulid(id: number): LocatorPair {
-    const octets = this.#pairs.octets(this.of(id));
-    return { local: formatAddress(octets), peer: formatAddress(octets, ADDRESS_LENGTH) };
   }
 
   /** How many contexts have the pair. */

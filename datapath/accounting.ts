@@ -42,9 +42,6 @@ export interface Accounting {
   /** Stops counting for a context; unknown ones are ignored. */
   remove(id: number): void;
 
-  /** The ULIDs of a context that was added. */
-  ulid(id: number): LocatorPair;
-
   /**
    * A number that has changed when the context has sent or received something; 0 when there is no such context. Costs
    * much less than to read.

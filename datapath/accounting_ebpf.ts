@@ -107,10 +107,6 @@ export class EbpfAccounting implements Accounting {
     this.#pairs.remove(id);
   }
 
-  ulid(id: number): LocatorPair {
-    return this.#pairs.ulid(id);
-  }
-
   mark(id: number): number {
     const slot = this.#pairs.of(id);
     if (slot < 0) return 0;

@@ -130,10 +130,6 @@ export class TapAccounting implements Accounting {
     if (this.#pairs.of(id) >= 0) this.#pairs.remove(id);
   }
 
-  ulid(id: number): LocatorPair {
-    return this.#pairs.ulid(id);
-  }
-
   mark(id: number): number {
     const pair = this.#pairs.of(id);
     if (pair < 0) return 0;

@@ -24,7 +24,7 @@ import {
 } from "deno-tun";
 import { type LocatorPair, pairKey, samePair } from "../policies/policy.ts";
 import type { Activity, FlowObservation, LocalLocator, PathInstruction } from "../shim6/api.ts";
-import { type Address, formatAddress, writeAddress } from "../wire/address.ts";
+import { type Address, ADDRESS_LENGTH, formatAddress, writeAddress } from "../wire/address.ts";
 import { IPV6_MIN_MTU } from "../wire/ipv6.ts";
 import { type ContextTag, SHIM6_PROTOCOL } from "../wire/message.ts";
 import { getTag } from "../wire/octets.ts";
@@ -136,6 +136,8 @@ export class TunDatapath implements Datapath {
   /** By the context's number, for there may be ten thousand contexts, and what is known of each slot lies in the arrays below. */
   #slotOf = new Int16Array(64).fill(NONE);
   readonly #idOf = new Int32Array(MAX_CONTEXTS).fill(NONE);
+  /** The ULIDs, the local one first. */
+  readonly #ulids = new Uint8Array(MAX_CONTEXTS * 2 * ADDRESS_LENGTH);
   /** MTU of the steering route; 0 while the pair is not steered. */
   readonly #steeredMtu = new Uint16Array(MAX_CONTEXTS);
   /** As last reported, see {@linkcode readActivity}. */
@@ -332,6 +334,11 @@ export class TunDatapath implements Datapath {
     return id < this.#slotOf.length ? this.#slotOf[id] : NONE;
   }
 
+  #ulid(slot: number): LocatorPair {
+    const at = slot * 2 * ADDRESS_LENGTH;
+    return { local: formatAddress(this.#ulids, at), peer: formatAddress(this.#ulids, at + ADDRESS_LENGTH) };
+  }
+
   /** Accounts for a context, and translates what arrives for it. Throws RangeError when there are too many. */
   addContext(context: DatapathContext): void {
     const { id, ulid, fii } = context;
@@ -363,6 +370,8 @@ export class TunDatapath implements Datapath {
     }
     this.#slotOf[id] = slot;
     this.#idOf[slot] = id;
+    writeAddress(ulid.local, this.#ulids, slot * 2 * ADDRESS_LENGTH);
+    writeAddress(ulid.peer, this.#ulids, slot * 2 * ADDRESS_LENGTH + ADDRESS_LENGTH);
     this.#steering.addUlid(ulid.local);
   }
 
@@ -384,7 +393,7 @@ export class TunDatapath implements Datapath {
     if (slot === NONE) return;
     this.#slotOf[id] = this.#idOf[slot] = NONE;
     this.#paths.delete(slot);
-    const ulid = this.#accounting.ulid(id);
+    const ulid = this.#ulid(slot);
     if (this.#steeredMtu[slot] !== 0) this.#steering.unsteer(ulid);
     // Here and not when the slot is used again: memory that was never written costs nothing.
     for (const figures of [this.#steeredMtu, this.#firstUnanswered, this.#firstUnreplied, this.#marks]) {
@@ -406,7 +415,7 @@ export class TunDatapath implements Datapath {
   }
 
   #applyPath(slot: number, path: PathInstruction, release: boolean): void {
-    const id = this.#idOf[slot], ulid = this.#accounting.ulid(id);
+    const id = this.#idOf[slot], ulid = this.#ulid(slot);
     const translate = !samePair(path.pair, ulid);
     const mtu = this.#mtuOf(path.pair);
     this.#command(Command.PATH, (view, at) => {
@@ -549,7 +558,7 @@ export class TunDatapath implements Datapath {
         view.setInt32(at + CommandField.SLOT, slot, true);
         view.setInt32(at + CommandField.MTU, mtu, true);
       });
-      const id = this.#idOf[slot], ulid = this.#accounting.ulid(id);
+      const id = this.#idOf[slot], ulid = this.#ulid(slot);
       this.#setKernelPath(id, path, !samePair(path.pair, ulid), mtu);
       if (this.#steeredMtu[slot] !== 0) this.#steer(slot, ulid, mtu);
     }
