@@ -56,7 +56,7 @@ function setBuffer(fd: number, forced: number, ordinary: number, bytes: number):
 
 const { LOAD_OCTET, JUMP_IF_EQUAL, JUMP_IF_SET, RETURN } = ClassicOpcode;
 const ACCEPT = 0xffffffff, DROP = 0;
-const P_OCTET = 2, P_BIT = 0x80;
+const LENGTH_OCTET = 1, P_OCTET = 2, P_BIT = 0x80;
 
 /** Passes the packets whose P bit (RFC 5533 §5.1) is `p`. The filter sees a packet from the Shim6 header on. */
 function filterByPBit(fd: number, p: 0 | 1): void {
@@ -186,7 +186,10 @@ export interface ControlMessage {
 
 /** An ICMPv6 error about a packet with a Shim6 header that this host sent. A hint, never a proof: anyone can send it. */
 export interface Shim6IcmpError {
-  /** Types 1, 3, 4 with code 1 (unrecognized Next Header), and 2 (RFC 4443 §3). */
+  /**
+   * Types 1 (and 4, where it points into the Shim6 header), 3, 4 with code 1 (unrecognized Next Header), and 2 (RFC 4443
+   * §3). Of type 1 not code 4.
+   */
   readonly kind: "unreachable" | "time-exceeded" | "no-shim6" | "packet-too-big";
   /** Source of the packet in error. */
   readonly local: Address;
@@ -209,7 +212,8 @@ const NAME_AREA = 32;
 const TYPES_WITH_TAG: ReadonlySet<number> = new Set([1, 3, 6, 64, 65, 66, 67]);
 const SO_EE_ORIGIN_ICMP6 = 3;
 const ICMP6_UNREACHABLE = 1, ICMP6_TOO_BIG = 2, ICMP6_TIME_EXCEEDED = 3, ICMP6_PARAMETER_PROBLEM = 4;
-const UNRECOGNIZED_NEXT_HEADER = 1;
+const PORT_UNREACHABLE = 4, UNRECOGNIZED_NEXT_HEADER = 1;
+const IPV6_HEADER_LENGTH = 40;
 
 /** Reads the control socket, several messages a system call. */
 export class ControlReceiver {
@@ -284,17 +288,21 @@ export class ControlReceiver {
       const info = this.#findControl(ERROR_SLOT, SOL_IPV6, IPV6_PKTINFO);
       if (error < 0 || info < 0 || this.#controls[error + 4] !== SO_EE_ORIGIN_ICMP6) continue;
       const type = this.#controls[error + 5], code = this.#controls[error + 6];
+      const word = this.#controlView.getUint32(error + 8, true);
+      // A port that is unreachable says that the peer was reached (RFC 5533 §8).
       const kind = type === ICMP6_UNREACHABLE
-        ? "unreachable"
+        ? code === PORT_UNREACHABLE ? undefined : "unreachable"
         : type === ICMP6_TOO_BIG
         ? "packet-too-big"
         : type === ICMP6_TIME_EXCEEDED
         ? "time-exceeded"
         : type === ICMP6_PARAMETER_PROBLEM && code === UNRECOGNIZED_NEXT_HEADER
         ? "no-shim6"
+        : type === ICMP6_PARAMETER_PROBLEM && this.#isInShim6Header(word)
+        ? "unreachable" // somebody on the path lets no such header pass
         : undefined;
       if (kind === undefined) continue;
-      const mtu = kind === "packet-too-big" ? { mtu: this.#controlView.getUint32(error + 8, true) } : {};
+      const mtu = kind === "packet-too-big" ? { mtu: word } : {};
       return {
         kind,
         // The error came to the address that the packet in error had as its source.
@@ -305,6 +313,12 @@ export class ControlReceiver {
       };
     }
     return undefined;
+  }
+
+  /** Whether an offset in a packet in error, whose IPv6 header is bare, lies in its Shim6 header. */
+  #isInShim6Header(pointer: number): boolean {
+    const length = 8 * (this.#octets[ERROR_SLOT * CONTROL_SLOT + LENGTH_OCTET] + 1);
+    return pointer >= IPV6_HEADER_LENGTH && pointer < IPV6_HEADER_LENGTH + length;
   }
 
   /** The tag in the quoted packet, which begins at its Shim6 header. */

@@ -14,6 +14,8 @@ import {
   writeSysctl,
 } from "deno-tun";
 import { formatAddress, parseAddress } from "../../wire/address.ts";
+import { onesComplementSum, pseudoHeaderSum } from "../../wire/checksum.ts";
+import { put16 } from "../../wire/octets.ts";
 import { needsRoot, twoHosts } from "../datapath/two_hosts.ts";
 
 /** An IPv6 packet with a Shim6 header of `shim` octets and a payload of `length` octets. */
@@ -182,6 +184,40 @@ Deno.test({
       sender.send(packet(a, b, PAYLOAD_HEADER, 30));
       assertEquals(until(() => receiver.nextError()), { kind: "no-shim6", local: a, peer: b, tag: 0x0102030405 });
       assertEquals(receiver.next(), undefined);
+    } finally {
+      sender.close();
+      closeFd(control);
+    }
+  },
+});
+
+Deno.test({
+  name: "of errors that anybody may send, those that speak of the path or of Shim6 are reported",
+  ignore: needsRoot,
+  fn() {
+    using hosts = twoHosts(1);
+    const [a, b] = [hosts.a.address(1), hosts.b.address(1)];
+    const sender = hosts.b.in(() => openSender(b, "eth1")), control = hosts.a.in(openControlSocket);
+    const quote = packet(a, b, PAYLOAD_HEADER, 40);
+    const send = (type: number, code: number, word: number) => {
+      const error = packet(b, a, [type, code, 0, 0, 0, 0, word >> 8, word & 0xff, ...quote]);
+      error[6] = 58; // ICMPv6
+      const length = error.length - 40;
+      put16(error, 42, ~onesComplementSum(error, 40, error.length, pseudoHeaderSum(error, 8, length, 58)) & 0xffff);
+      assertEquals(sender.send(error), 0);
+    };
+    try {
+      const receiver = new ControlReceiver(control);
+      send(1, 4, 0); // the port is unreachable, the host is not
+      send(4, 0, 4); // a fault of the IPv6 header
+      send(4, 0, 60); // a fault of the payload
+      send(1, 1, 0);
+      send(4, 0, 42);
+      send(4, 2, 47);
+      send(4, 1, 6);
+      const kinds = Array.from({ length: 4 }, () => until(() => receiver.nextError())!.kind);
+      assertEquals(kinds, ["unreachable", "unreachable", "unreachable", "no-shim6"]);
+      assertEquals(receiver.nextError(), undefined);
     } finally {
       sender.close();
       closeFd(control);
