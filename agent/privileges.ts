@@ -59,7 +59,7 @@ function unreadableSource(): string | undefined {
   }
 }
 
-/** Gives up what this thread needs no more once the agent has started. */
+/** Gives up what this thread needs no more once the agent has started, and Deno's permissions for all threads. */
 export function giveUpStartRights(): void {
   keepCapabilities(RUN_CAPABILITIES);
   revokePermissions();

@@ -32,7 +32,6 @@ import {
   PayloadReceiver,
   PollEvent,
   PollSet,
-  revokePermissions,
   SendBatch,
   signalEventFd,
   SystemError,
@@ -503,10 +502,9 @@ export function runTunWorker(init: TunWorkerInit): void {
   }
 }
 
-/** What the Worker does: gives up all rights, since it works on what was opened for it, then runs the loop it is sent. */
+/** What the Worker does: gives up all capabilities, since it works on what was opened for it, then runs the loop. */
 export function tunWorkerMain(): void {
   keepCapabilities([]);
-  revokePermissions();
   self.addEventListener("message", (event) => {
     runTunWorker((event as MessageEvent<TunWorkerInit>).data);
     self.close();

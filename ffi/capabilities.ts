@@ -25,8 +25,6 @@ const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 /** Two records of {effective, permitted, inheritable}: capabilities 0 to 31, and 32 to 63. */
 const EFFECTIVE = 0, PERMITTED = 1, INHERITABLE = 2, RECORD = 3;
 
-type Names = Iterable<CapabilityName>;
-
 /** The sets of this thread as words: {@linkcode RECORD} for each half. */
 function readSets(): Uint32Array {
   const header = stableBytes(8), data = stableBytes(24);
@@ -42,7 +40,7 @@ function writeSets(sets: Uint32Array): void {
   check(Number(libc().syscall_capset(SYS_CAPSET, header, data)), "capset");
 }
 
-function masks(names: Names): [number, number] {
+function masks(names: Iterable<CapabilityName>): [number, number] {
   const halves: [number, number] = [0, 0];
   for (const name of names) halves[Capability[name] >> 5] |= 1 << (Capability[name] & 31);
   return halves;
@@ -56,7 +54,7 @@ export function effectiveCapabilities(): Set<CapabilityName> {
 }
 
 /** Whether this thread has, or could get by executing a program as root, more than `names`. */
-export function mayDoMoreThan(names: Names): boolean {
+export function mayDoMoreThan(names: Iterable<CapabilityName>): boolean {
   const sets = readSets(), kept = masks(names);
   if ([0, 1].some((half) => (sets[half * RECORD + PERMITTED] & ~kept[half]) !== 0)) return true;
   return boundingSet().some((bit) => (kept[bit >> 5] >>> (bit & 31) & 1) === 0);
@@ -66,7 +64,7 @@ export function mayDoMoreThan(names: Names): boolean {
  * Gives up all capabilities of this thread but `names`, for good, and all that programs would inherit. What it does not
  * have it does not get. Throws `SystemError`.
  */
-export function keepCapabilities(names: Names): void {
+export function keepCapabilities(names: Iterable<CapabilityName>): void {
   const sets = readSets(), kept = masks(names);
   for (const half of [0, 1]) {
     sets[half * RECORD + PERMITTED] &= kept[half];
@@ -81,7 +79,7 @@ export function keepCapabilities(names: Names): void {
  * Calls `work` with no capabilities of this thread in effect but `names`; they come back afterwards. `work` must not be
  * asynchronous.
  */
-export function withCapabilities<T>(names: Names, work: () => T): T {
+export function withCapabilities<T>(names: Iterable<CapabilityName>, work: () => T): T {
   const before = readSets(), sets = before.slice(), kept = masks(names);
   for (const half of [0, 1]) sets[half * RECORD + EFFECTIVE] &= kept[half];
   writeSets(sets);
@@ -103,7 +101,7 @@ function boundingSet(): number[] {
 }
 
 /** Takes all but `names` from what programs that this thread executes may have. Needs CAP_SETPCAP, else SystemError. */
-export function boundCapabilities(names: Names): void {
+export function boundCapabilities(names: Iterable<CapabilityName>): void {
   const kept = masks(names);
   for (const bit of boundingSet()) {
     if ((kept[bit >> 5] >>> (bit & 31) & 1) === 1) continue;

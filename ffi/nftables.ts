@@ -16,7 +16,7 @@ const SUBSYSTEM = 10 << 8, GET_CHAIN = SUBSYSTEM | 4, GET_RULE = SUBSYSTEM | 7;
 /** `struct nfgenmsg`: family, version, resource. */
 const HEADER = 4;
 const FAMILIES: Readonly<Record<number, string>> = { 1: "inet", 10: "ip6" };
-const HOOKS = ["prerouting", "input", "forward", "output", "postrouting"] as const;
+const HOOKS: readonly FilterChain["hook"][] = ["prerouting", "input", "forward", "output", "postrouting"];
 const CHAIN_TABLE = 1, CHAIN_NAME = 3, CHAIN_HOOK = 4, CHAIN_POLICY = 5, CHAIN_TYPE = 7, HOOK_NUMBER = 1;
 const RULE_TABLE = 1, RULE_CHAIN = 2, RULE_EXPRESSIONS = 4;
 const EXPRESSION_NAME = 1, EXPRESSION_DATA = 2;
@@ -49,7 +49,7 @@ export interface FilterChain {
   readonly family: string;
   readonly table: string;
   readonly name: string;
-  readonly hook: typeof HOOKS[number];
+  readonly hook: "prerouting" | "input" | "forward" | "output" | "postrouting";
   /** What becomes of packets about which no rule decides. */
   readonly policy: "accept" | "drop";
   /** Its own rules, in order, followed by those of the chains of its table that no hook asks: it may jump there. */

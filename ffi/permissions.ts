@@ -7,7 +7,8 @@
 const PERMISSIONS = ["run", "net", "env", "sys", "import", "read", "write"] as const;
 
 /**
- * Gives up the permissions of this thread, each Worker having its own. Open files and sockets go on working. Nothing can
+ * Gives up the permissions of this thread, and of the Workers that share them, as all do that were given none of their
+ * own. Open files and sockets go on working. Nothing can
  * be opened, executed, listened on or imported any more.
  */
 export function revokePermissions(): void {
