@@ -33,10 +33,19 @@ import {
 } from "deno-tun";
 import type { ControlTarget } from "../control/server.ts";
 import { ControlServer } from "../control/server.ts";
-import type { ContextReport, PathReport, Request, StatusReport, WhyReport } from "../control/protocol.ts";
+import type {
+  ContextReport,
+  CoordinatesReport,
+  PathReport,
+  PlaceReport,
+  Request,
+  StatusReport,
+  WhyReport,
+} from "../control/protocol.ts";
 import { pairText, reapName } from "../control/render.ts";
 import type { Datapath } from "../datapath/datapath.ts";
 import { TunDatapath } from "../datapath/tun_datapath.ts";
+import type { Coordinate } from "../policies/coordinates.ts";
 import { type LocatorPair, pairKey } from "../policies/policy.ts";
 import { createPolicy, UnknownPolicy } from "../policies/registry.ts";
 import type { Activity, ContextView, Effect, LocalLocator } from "../shim6/api.ts";
@@ -217,6 +226,7 @@ export class Agent implements ControlTarget {
         idleTeardownMs: config.idleTeardownMs,
         endWithUlid: config.endWithUlid,
         protocol: config.protocol,
+        coordinates: config.coordinates,
       }, monotonicNow());
       this.#openSenders();
     } catch (error) {
@@ -670,6 +680,7 @@ export class Agent implements ControlTarget {
         weight: locator.weight ?? 0,
         transient: locator.transient ?? false,
       })),
+      coordinates: this.#coordinates(),
       contexts: this.#contexts(now),
       counters: {
         dropped: {
@@ -680,6 +691,35 @@ export class Agent implements ControlTarget {
         received: { ...received },
         datapath: this.#datapath.counters(),
       },
+    };
+  }
+
+  #coordinates(): CoordinatesReport | null {
+    const accuracy = this.#engine.predictionAccuracy;
+    if (accuracy === undefined) return null;
+    const coordinates = this.#engine.book.coordinates!;
+    const place = (address: Address, { x, y, height, error }: Coordinate): PlaceReport => ({
+      address,
+      x_ms: rounded(x),
+      y_ms: rounded(y),
+      height_ms: rounded(height),
+      error: rounded(error),
+    });
+    const peers = new Map<Address, PlaceReport>();
+    for (const { peerLocators } of this.#engine.contexts()) {
+      for (const { address } of peerLocators) {
+        const coordinate = coordinates.peer(address);
+        if (coordinate !== undefined) peers.set(address, place(address, coordinate));
+      }
+    }
+    return {
+      locators: this.#locators.map(({ address }) => place(address, coordinates.own(address))),
+      peers: [...peers.values()],
+      predictions: accuracy.predictions,
+      median_error: Number.isNaN(accuracy.medianError) ? null : rounded(accuracy.medianError),
+      rankings: accuracy.rankings,
+      first_best: accuracy.firstBest,
+      refused: accuracy.refused,
     };
   }
 
@@ -728,7 +768,7 @@ export class Agent implements ControlTarget {
       else ids.push(context.id);
     }
     const ago = (at: number) => at === -Infinity ? null : Math.round(now - at);
-    const number = (value: number) => Number.isNaN(value) ? null : Number(value.toFixed(3));
+    const number = (value: number) => Number.isNaN(value) ? null : rounded(value);
     const known = new Map([...this.#engine.book.entries()]);
     const pairs = new Map<string, LocatorPair>();
     for (const context of this.#engine.contexts()) {
@@ -739,13 +779,17 @@ export class Agent implements ControlTarget {
         }
       }
     }
+    const coordinates = this.#engine.predictionAccuracy && this.#engine.book.coordinates;
     return [...pairs].map(([key, pair]) => {
       const record = known.get(key);
+      const predicted = number(coordinates?.predictMs(pair) ?? NaN);
+      const source = record?.source ?? "none";
       return {
         ...pair,
         rtt_ms: record === undefined ? null : number(record.rttMs),
         rtt_variance_ms: record === undefined || Number.isNaN(record.rttMs) ? null : number(record.rttVarianceMs),
-        source: record?.source ?? "none",
+        source: source === "none" && predicted !== null ? "coordinate" : source,
+        predicted_rtt_ms: predicted,
         last_success_ms: record === undefined ? null : ago(record.lastSuccess),
         last_failure_ms: record === undefined ? null : ago(record.lastFailure),
         probes_sent: record?.probesSent ?? 0,
@@ -781,6 +825,11 @@ export class Agent implements ControlTarget {
       }
     }
   }
+}
+
+/** To a thousandth. */
+function rounded(value: number): number {
+  return Number(value.toFixed(3));
 }
 
 /** Loaded only when wanted: the cryptography behind it takes its time to start. */

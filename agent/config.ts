@@ -73,6 +73,8 @@ export interface AgentConfig {
   readonly hold: boolean;
   /** End a context when its ULID is no longer an address of this host, as RFC 5533 §1.5 says. */
   readonly endWithUlid: boolean;
+  /** Exchange network coordinates whatever the policy. */
+  readonly coordinates: boolean;
   readonly limits: Partial<EngineLimits>;
   /** Probes of this host and their answers in any 100 ms, all contexts together. */
   readonly probesPer100ms: number;
@@ -103,6 +105,7 @@ export const KEYS = {
   "pcap": { kind: "string" },
   "hold": { kind: "boolean" },
   "end_with_ulid": { kind: "boolean" },
+  "coordinates": { kind: "boolean" },
   "establish.after_packets": { kind: "number" },
   "establish.after_seconds": { kind: "number" },
   "establish.always": { kind: "strings" },
@@ -260,6 +263,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     excludedPorts: ports,
     hold: boolean("hold", true),
     endWithUlid: boolean("end_with_ulid", false),
+    coordinates: boolean("coordinates", false),
     limits: {
       contexts: integer("limits.contexts", MAX_CONTEXTS, 1, MAX_CONTEXTS),
       ...(raw["limits.contexts_per_peer"] === undefined

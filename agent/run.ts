@@ -92,6 +92,12 @@ const FLAGS: Readonly<Record<string, Flag>> = {
     help: "do not hold and release copies while a path is in doubt",
     read: "false",
   },
+  "coordinates": {
+    key: "coordinates",
+    value: "",
+    help: "exchange network coordinates also with a policy that does not use them",
+    read: "true",
+  },
   "establish-after-packets": {
     key: "establish.after_packets",
     value: "N",

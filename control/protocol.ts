@@ -81,6 +81,8 @@ export interface StatusReport {
     readonly weight: number;
     readonly transient: boolean;
   }[];
+  /** Null when no coordinates are exchanged. */
+  readonly coordinates: CoordinatesReport | null;
   readonly contexts: readonly ContextReport[];
   readonly counters: {
     readonly dropped: Readonly<Record<string, number>>;
@@ -90,6 +92,31 @@ export interface StatusReport {
   };
 }
 
+/** A locator and its network coordinate. */
+export interface PlaceReport {
+  readonly address: Address;
+  readonly x_ms: number;
+  readonly y_ms: number;
+  readonly height_ms: number;
+  /** Relative error that its owner expects; 1: it knows nothing. */
+  readonly error: number;
+}
+
+/** Network coordinates in `status`. */
+export interface CoordinatesReport {
+  readonly locators: readonly PlaceReport[];
+  /** Locators of the peers of contexts, as far as they told. */
+  readonly peers: readonly PlaceReport[];
+  /** Round-trip times that were measured after they had been predicted, and the median relative error of the last 256. */
+  readonly predictions: number;
+  readonly median_error: number | null;
+  /** Peers whose pairs were measured after they had been predicted; those whose first pair was the fastest that works. */
+  readonly rankings: number;
+  readonly first_best: number;
+  /** Announcements of peers that made no sense. */
+  readonly refused: number;
+}
+
 /** A locator pair in `paths`. Times are ms ago; null when it never happened. */
 export interface PathReport {
   readonly local: Address;
@@ -97,6 +124,8 @@ export interface PathReport {
   readonly rtt_ms: number | null;
   readonly rtt_variance_ms: number | null;
   readonly source: string;
+  /** By coordinates, also when it was measured; null when unknown. */
+  readonly predicted_rtt_ms: number | null;
   readonly last_success_ms: number | null;
   readonly last_failure_ms: number | null;
   readonly probes_sent: number;

@@ -4,7 +4,7 @@ import type { LocatorPair } from "../policies/policy.ts";
 import { samePair } from "../policies/policy.ts";
 import { ReapState } from "../wire/message.ts";
 import type { LoggedEvent } from "../agent/event_log.ts";
-import type { ContextReport, PathReport, ReapName, StatusReport, WhyReport } from "./protocol.ts";
+import type { ContextReport, CoordinatesReport, PathReport, ReapName, StatusReport, WhyReport } from "./protocol.ts";
 
 /** The name of a REAP state on the outside. */
 export function reapName(state: ReapState): ReapName {
@@ -84,6 +84,7 @@ export function renderStatus(status: StatusReport): string {
       ]),
     ),
     "",
+    ...coordinateLines(status.coordinates),
     renderContexts(status.contexts),
   ];
   const dropped = Object.entries(status.counters.dropped).filter(([, count]) => count > 0);
@@ -91,6 +92,27 @@ export function renderStatus(status: StatusReport): string {
     lines.push("", "dropped: " + dropped.map(([reason, count]) => `${reason} ${count}`).join(", "));
   }
   return lines.join("\n");
+}
+
+function coordinateLines(coordinates: CoordinatesReport | null): string[] {
+  if (coordinates === null) return [];
+  const { locators, predictions, median_error, rankings, first_best, refused } = coordinates;
+  const told = predictions === 0
+    ? "coordinates: nothing was predicted and measured yet"
+    : `coordinates: of ${predictions} predictions the last ones were off by ${Math.round(100 * median_error!)} % ` +
+      `(median); the pair ranked first was the best working one with ${first_best} of ${rankings} peers`;
+  return [
+    refused === 0 ? told : `${told}; ${refused} announcements of peers were refused`,
+    table(
+      ["LOCATOR", "X", "Y", "HEIGHT", "ERROR"],
+      locators.map(({ address, x_ms, y_ms, height_ms, error }) => [
+        address,
+        ...[x_ms, y_ms, height_ms].map((ms) => `${ms.toFixed(1)} ms`),
+        `${Math.round(100 * error)} %`,
+      ]),
+    ),
+    "",
+  ];
 }
 
 /** `paths`. */
@@ -101,7 +123,9 @@ export function renderPaths(paths: readonly PathReport[]): string {
     ["LOCATOR PAIR", "RTT", "KNOWN FROM", "ANSWERED", "LAST SUCCESS", "LAST FAILURE", "USED BY"],
     paths.map((path) => [
       pairText(path),
-      path.rtt_ms === null ? "-" : `${duration(path.rtt_ms)} ± ${duration(path.rtt_variance_ms ?? 0)}`,
+      path.rtt_ms === null
+        ? path.predicted_rtt_ms === null ? "-" : `about ${duration(path.predicted_rtt_ms)}`
+        : `${duration(path.rtt_ms)} ± ${duration(path.rtt_variance_ms ?? 0)}`,
       path.source,
       `${path.probes_answered}/${path.probes_sent}`,
       ago(path.last_success_ms),

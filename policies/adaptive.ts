@@ -2,7 +2,7 @@
 
 import type { Address } from "../wire/address.ts";
 import { BACKGROUND, clearlyFaster } from "./better.ts";
-import type { PathBook } from "./path_book.ts";
+import type { PathBook, PathKnowledge } from "./path_book.ts";
 import {
   type BackgroundProbing,
   type ExplorationStart,
@@ -107,7 +107,7 @@ class AdaptivePlan implements Plan {
   readonly #order: readonly Ranked[];
   readonly #timing: ProbeTiming;
   readonly #first: number;
-  readonly #book: PathBook;
+  readonly #book: PathKnowledge;
   /** The smallest known share of a round-trip time of the way back, ms; NaN: none is known. */
   readonly #leastInMs: number;
   /** Half of what the delays of the pairs differ by, ms: what an unknown one may exceed the least one by. */
@@ -264,11 +264,11 @@ function waveSizes(count: number, first: number, waves: number): number[] {
 function rank(
   pair: LocatorPair,
   current: LocatorPair,
-  book: PathBook,
+  book: PathKnowledge,
   now: number,
   preference: PairPreference | undefined,
 ): Ranked {
-  const outMs = book.get(pair)?.outMs ?? NaN;
+  const { outMs = NaN, source } = book.get(pair) ?? {};
   const isDead = preference?.broken === true ||
     [pair.local, pair.peer].some((address) => !Number.isNaN(book.deadSince(address, now)));
   const isFailed = samePair(pair, current);
@@ -277,7 +277,11 @@ function rank(
     : isDead
     ? 2
     : Number(book.isSuspect(pair.local, now)) + Number(book.isSuspect(pair.peer, now));
-  const known = Number.isNaN(outMs) ? "delay unknown" : "fastest first";
+  const known = Number.isNaN(outMs)
+    ? "delay unknown"
+    : source === "coordinate"
+    ? "shortest predicted delay first"
+    : "fastest first";
   const reason = isFailed
     ? "the failed pair itself, last"
     : suspects > 0

@@ -1,7 +1,8 @@
 /** What a host knows about each locator pair, shared by all contexts with that peer. */
 
 import type { Address } from "../wire/address.ts";
-import { type LocatorPair, pairKey } from "./policy.ts";
+import type { Coordinates } from "./coordinates.ts";
+import { type LocatorPair, pairKey, samePair } from "./policy.ts";
 
 /** Where the delay of a pair is known from. */
 export type DelaySource = "measured" | "coordinate" | "none";
@@ -36,6 +37,21 @@ export interface PathRecord {
   trialsUnanswered: number;
 }
 
+/** The record of a pair of which nothing is known. */
+export const UNKNOWN_PATH: Readonly<PathRecord> = {
+  rttMs: NaN,
+  rttVarianceMs: 0,
+  outMs: NaN,
+  inMs: NaN,
+  source: "none",
+  lastSuccess: -Infinity,
+  lastFailure: -Infinity,
+  probesSent: 0,
+  probesAnswered: 0,
+  lastTrial: -Infinity,
+  trialsUnanswered: 0,
+};
+
 /** Gain of the smoothed RTT and of its deviation (RFC 6298 §2.3). */
 const ALPHA = 1 / 8, BETA = 1 / 4;
 
@@ -56,14 +72,17 @@ interface Fate {
   readonly others: Address[];
 }
 
+/** What policies are told: the book, or one that also guesses. */
+export type PathKnowledge = Pick<PathBook, "get" | "isSuspect" | "deadSince" | "coordinates">;
+
 /** Bounded: when full, the record that was touched longest ago makes room. */
 export class PathBook {
   readonly #records = new Map<string, PathRecord>();
   readonly #fates = new Map<Address, Fate>();
   readonly #capacity: number;
 
-  /** `capacity`: the largest number of pairs remembered. */
-  constructor(capacity = 4096) {
+  /** `capacity`: the largest number of pairs remembered. `coordinates`: learn from what is measured, when there are any. */
+  constructor(capacity = 4096, readonly coordinates?: Coordinates) {
     this.#capacity = capacity;
   }
 
@@ -122,6 +141,9 @@ export class PathBook {
    */
   roundTrip(pair: LocatorPair, back: LocatorPair, rttMs: number, first: boolean): void {
     const out = this.#touch(pair), into = this.#touch(back);
+    // Coordinates know no directions: half of what the way back costs there and back is what it added.
+    const sameWayMs = samePair(pair, back) ? rttMs : 2 * rttMs - into.rttMs;
+    this.coordinates?.observe(pair, sameWayMs);
     if (!first && Number.isNaN(out.outMs) && Number.isNaN(into.inMs)) return;
     if (Number.isNaN(out.outMs)) out.outMs = Number.isNaN(into.inMs) ? rttMs / 2 : rttMs - into.inMs;
     if (Number.isNaN(into.inMs)) into.inMs = rttMs - out.outMs;
@@ -185,19 +207,7 @@ export class PathBook {
     if (record !== undefined) {
       this.#records.delete(key); // re-inserted below: a Map iterates in insertion order, so the first is the oldest
     } else {
-      record = {
-        rttMs: NaN,
-        rttVarianceMs: 0,
-        outMs: NaN,
-        inMs: NaN,
-        source: "none",
-        lastSuccess: -Infinity,
-        lastFailure: -Infinity,
-        probesSent: 0,
-        probesAnswered: 0,
-        lastTrial: -Infinity,
-        trialsUnanswered: 0,
-      };
+      record = { ...UNKNOWN_PATH };
       if (this.#records.size >= this.#capacity) this.#records.delete(this.#records.keys().next().value!);
     }
     this.#records.set(key, record);

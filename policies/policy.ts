@@ -4,7 +4,7 @@
  */
 
 import type { Address } from "../wire/address.ts";
-import type { PathBook } from "./path_book.ts";
+import type { PathBook, PathKnowledge } from "./path_book.ts";
 
 /** An ordered address pair as its sender sees it: a unidirectional path (RFC 5534 §4). */
 export interface LocatorPair {
@@ -66,7 +66,7 @@ export interface ExplorationStart {
   /** Why the host explores. */
   readonly cause: FailureCause;
   /** What is known about the pairs. */
-  readonly book: PathBook;
+  readonly book: PathKnowledge;
   /** What the hosts prefer; absent: all pairs alike. */
   readonly preference?: (pair: LocatorPair) => PairPreference;
   /** The schedule to keep (RFC 5534 §7). */
@@ -135,6 +135,8 @@ export interface Policy {
   readonly summary: string;
   /** Absent: nothing is probed while all is well. */
   readonly background?: BackgroundProbing;
+  /** Whether network coordinates are exchanged with peers. */
+  readonly coordinates?: true;
   /** The probes to send, in order and with their pacing, after a failure. */
   plan(start: ExplorationStart): Plan;
   /**

@@ -2,6 +2,7 @@
 
 import { AdaptivePolicy, MAX_FIRST } from "./adaptive.ts";
 import { BurstPolicy, MAX_BURST } from "./burst.ts";
+import { CoordPolicy } from "./coord.ts";
 import { DisjointPolicy } from "./disjoint.ts";
 import type { Policy } from "./policy.ts";
 import { RandomPolicy } from "./random.ts";
@@ -11,6 +12,7 @@ const FACTORIES = new Map<string, () => Policy>([["random", () => new RandomPoli
 for (let size = 1; size <= MAX_BURST; size++) FACTORIES.set(`burst${size}`, () => new BurstPolicy(size));
 FACTORIES.set("disjoint", () => new DisjointPolicy());
 FACTORIES.set("rtt", () => new RttPolicy());
+FACTORIES.set("coord", () => new CoordPolicy());
 for (let first = 1; first <= MAX_FIRST; first++) {
   const policy = () => new AdaptivePolicy(first);
   FACTORIES.set(policy().name, policy);

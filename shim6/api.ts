@@ -93,6 +93,8 @@ export interface EngineOptions {
   readonly idleTeardownMs?: number;
   /** Probes of this host and their answers in any 100 ms, all contexts together. Default 350. */
   readonly probesPer100ms?: number;
+  /** Exchanges network coordinates whatever the policy. Default: only with a policy that wants them. */
+  readonly coordinates?: boolean;
   /** Ends a context when its local ULID is no longer an address of this host (RFC 5533 §1.5). Default: no. */
   readonly endWithUlid?: boolean;
   /** What Next Header stands for Shim6 in packets that Errors quote. Default 140. */

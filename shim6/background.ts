@@ -8,7 +8,9 @@
  */
 
 import { ReapState, type Report } from "../wire/message.ts";
+import { predictAll, type Prediction, rankedRight } from "../policies/coordinate_ranking.ts";
 import { type BackgroundProbing, type LocatorPair, samePair } from "../policies/policy.ts";
+import { coordinatesOptionLength } from "../wire/coordinates_option.ts";
 import type { Context } from "./context.ts";
 import type { Core } from "./core.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -21,7 +23,7 @@ export interface BackgroundActions {
 }
 
 /** Octets of a probe with one report and of an answer with two, each in an IPv6 packet, and of the Keepalive. */
-const EXCHANGE_BITS = 8 * (104 + 144 + 56);
+const EXCHANGE_OCTETS = [104, 144, 56];
 /** What a peer that is new may cost at once, in exchanges: enough to learn most pairs of 3x3 locators. */
 const DEPTH = 8;
 /** Gap between the probes of a peer while there is budget for them. */
@@ -46,6 +48,8 @@ interface Peer {
   /** Exchanges that the budget allows at `creditAt`. */
   credit: number;
   creditAt: number;
+  /** Pairs with their delays as they were predicted before the first of them was measured; undefined when told. */
+  predicted: readonly Prediction[] | undefined;
   pending:
     | { readonly context: Context; readonly pair: LocatorPair; readonly report: Report; readonly at: number }
     | undefined;
@@ -79,8 +83,9 @@ export class Background {
     const key = context.peer!.hostKey(context.ulid.peer);
     let peer = this.#peers.get(key);
     if (peer === undefined) {
+      const predicted = predictAll(context.pairs(), this.#core.book);
       const number = this.#freeNumbers.pop() ?? this.#byNumber.length;
-      peer = { key, number, contexts: new Set(), credit: DEPTH, creditAt: now, pending: undefined };
+      peer = { key, number, contexts: new Set(), credit: DEPTH, creditAt: now, predicted, pending: undefined };
       this.#peers.set(key, peer);
       this.#byNumber[number] = peer;
       this.#deadlines.set(number, now + GAP_MS * (1 + this.#core.reap.random()));
@@ -143,7 +148,17 @@ export class Background {
     });
     book.roundTrip(pending.pair, back, rttMs, isFirst);
     this.#core.event(context, { kind: "probe-answered", pair: pending.pair, nonce, rttMs }, now);
+    this.#judge(peer!);
     for (const each of peer!.contexts) this.#considerSwitch(each, now);
+  }
+
+  /** Once every pair was tried: were the predictions in the right order? */
+  #judge(peer: Peer): void {
+    const { predicted } = peer, { book } = this.#core;
+    if (predicted === undefined || predicted.some(({ pair }) => book.trialDue(pair, 0) === -Infinity)) return;
+    peer.predicted = undefined;
+    const right = rankedRight(predicted, book);
+    if (right !== undefined) book.coordinates!.judged(right);
   }
 
   /** Returns when to look again. */
@@ -173,7 +188,7 @@ export class Background {
     }
     if (best === undefined) return now + RETRY_MS;
     if (due > now) return Math.min(due, now + background.freshMs);
-    if (peer.credit < 1) return now + (1 - peer.credit) * EXCHANGE_BITS / background.bitsPerSecond * 1_000;
+    if (peer.credit < 1) return now + (1 - peer.credit) * this.#exchangeBits() / background.bitsPerSecond * 1_000;
     peer.credit--;
     const { context, pair } = best;
     const report = { source: pair.local, destination: pair.peer, nonce: this.#core.nonce(), data: 0 };
@@ -184,8 +199,15 @@ export class Background {
   }
 
   #earn(peer: Peer, { bitsPerSecond }: BackgroundProbing, now: number): void {
-    peer.credit = Math.min(DEPTH, peer.credit + (now - peer.creditAt) / 1_000 * bitsPerSecond / EXCHANGE_BITS);
+    peer.credit = Math.min(DEPTH, peer.credit + (now - peer.creditAt) / 1_000 * bitsPerSecond / this.#exchangeBits());
     peer.creditAt = now;
+  }
+
+  /** What an exchange costs. The peer is taken to have as many locators as this host. */
+  #exchangeBits(): number {
+    const { usesCoordinates, local } = this.#core;
+    const added = usesCoordinates ? coordinatesOptionLength(Math.max(1, local.announced.length)) : 0;
+    return EXCHANGE_OCTETS.reduce((bits, octets) => bits + 8 * (octets + added), 0);
   }
 
   #isActive(context: Context, now: number): boolean {

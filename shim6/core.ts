@@ -1,11 +1,20 @@
 /** What all parts of the engine share: options, tables, the queue of effects, randomness, counters. */
 
 import { type Address, isLocatorScope } from "../wire/address.ts";
-import { controlPacket, emitMessage, errorPacketInError, messageLength, UnencodableMessage } from "../wire/codec.ts";
+import {
+  controlPacket,
+  emitMessage,
+  errorPacketInError,
+  MAX_MESSAGE_LENGTH,
+  messageLength,
+  UnencodableMessage,
+} from "../wire/codec.ts";
+import { coordinatesOption, coordinatesOptionLength, readCoordinatesOption } from "../wire/coordinates_option.ts";
 import { IPV6_HEADER_LENGTH } from "../wire/ipv6.ts";
-import { ErrorCode, type LocatorOptions, type Message, MessageType } from "../wire/message.ts";
+import { ErrorCode, type LocatorOptions, type Message, MessageType, type WithUnknown } from "../wire/message.ts";
 import { optionErrorPointer } from "../wire/codec.ts";
 import { get32 } from "../wire/octets.ts";
+import { Coordinates } from "../policies/coordinates.ts";
 import { PathBook } from "../policies/path_book.ts";
 import type { ReapEnvironment } from "../reap/machine.ts";
 import { ActivityTable } from "./activity_table.ts";
@@ -57,7 +66,7 @@ export class Core implements ContextHost {
   readonly activity = new ActivityTable();
   readonly answers = new AnswerLimit();
   readonly responder: Responder;
-  readonly book = new PathBook();
+  readonly book: PathBook;
   readonly budget: ProbeBudget;
   readonly reap: ReapEnvironment;
   readonly counters: EngineCounters = { dropped: {}, sent: {}, received: {}, errors: {} };
@@ -69,6 +78,7 @@ export class Core implements ContextHost {
     this.options = options;
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.limits = { ...limits, locatorsPerPeer: Math.min(limits.locatorsPerPeer, MAX_PEER_LOCATORS) };
+    this.book = new PathBook(undefined, new Coordinates(options.random));
     this.budget = new ProbeBudget(options.probesPer100ms);
     this.idleTeardownMs = options.idleTeardownMs ?? IDLE_TEARDOWN;
     this.responder = new Responder(options.randomBytes, now);
@@ -179,6 +189,38 @@ export class Core implements ContextHost {
     return proof === undefined
       ? { keepaliveTimeout }
       : { ...proof, preferences: this.local.preferences(), keepaliveTimeout };
+  }
+
+  /** Whether coordinates are sent and heard. */
+  get usesCoordinates(): boolean {
+    return this.options.coordinates === true || this.reap.policy.coordinates === true;
+  }
+
+  /**
+   * Adds the coordinates of this host's locators to a message, if they are wanted and there is room: they are never worth
+   * leaving out a report or a proof. `announced`: the list that the peer has, or gets by this message.
+   */
+  withCoordinates<M extends Message & WithUnknown>(message: M, ulid: Address, announced?: LocalLocators): M {
+    if (!this.usesCoordinates) return message;
+    const addresses = announced?.announced.map(({ address }) => address) ?? [ulid];
+    if (messageLength(message) + coordinatesOptionLength(addresses.length) > MAX_MESSAGE_LENGTH) return message;
+    const coordinates = addresses.map((address) => this.book.coordinates!.own(address));
+    const option = coordinatesOption({ generation: announced?.generation ?? 0, coordinates });
+    return { ...message, unknownOptions: [option] };
+  }
+
+  /** Takes note of the coordinates in a message of a context's peer. They count for locators that are proved to be its own. */
+  learnCoordinates({ peer }: Context, message: Message): void {
+    if (!this.usesCoordinates || message.type === MessageType.Error || peer === undefined) return;
+    const option = readCoordinatesOption(message);
+    if (option === undefined) return;
+    const coordinates = this.book.coordinates!;
+    if (option === "malformed") return coordinates.refuse();
+    if (!peer.isGeneration(option.generation)) return; // of a list that we do not have yet, or not any more
+    const count = Math.min(peer.addresses.length, option.coordinates.length);
+    for (let i = 0; i < count; i++) {
+      if (peer.verifiedAt(i)) coordinates.learn(peer.addresses[i], option.coordinates[i]);
+    }
   }
 
   /** The options of an Update Request; undefined when there is nothing that the peer could use. */

@@ -23,6 +23,7 @@ import { parseControlMessage, parseControlPacket, readQuotedPacket } from "../wi
 import { type ContextTag, ErrorCode, type ErrorMessage, type Message, MessageType } from "../wire/message.ts";
 import type { LocatorPair, Policy } from "../policies/policy.ts";
 import type { FailureCause } from "../policies/policy.ts";
+import type { Accuracy } from "../policies/coordinates.ts";
 import type { PathBook } from "../policies/path_book.ts";
 import type { Activity, ContextView, Effect, EngineOptions, FlowObservation, IcmpError, LocalLocator } from "./api.ts";
 import { UPDATE_SPACING } from "./constants.ts";
@@ -308,6 +309,11 @@ export class Engine {
     return this.#core.book;
   }
 
+  /** How good the predictions by coordinates were; undefined when none are exchanged. */
+  get predictionAccuracy(): Accuracy | undefined {
+    return this.#core.usesCoordinates ? this.#core.book.coordinates!.accuracy : undefined;
+  }
+
   #dispatch(message: Message, received: Received, now: number): void {
     this.#core.countReceived(message);
     switch (message.type) {
@@ -327,6 +333,7 @@ export class Engine {
     }
     const context = this.#contextOf(message.receiverTag, received, now);
     if (context === undefined) return;
+    if (message.type !== MessageType.UpdateRequest) this.#core.learnCoordinates(context, message);
     switch (message.type) {
       case MessageType.UpdateRequest:
         return this.#updates.handleRequest(context, message, received, now);

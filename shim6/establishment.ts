@@ -151,6 +151,7 @@ export class Establishment {
       const created = this.#create(ulid, fii, now, Math.ceil(PEERS_SHARE * this.#core.limits.contexts));
       if (created === undefined) return this.#core.drop("too-many-contexts");
       this.#adopt(created, message.initiatorTag, message, verified, source, now);
+      this.#core.learnCoordinates(created, message);
       created.announced = this.#core.announcement(ulid.local); // by the R2, which the peer asks for until it comes
       // The validator came back over this pair, so our packets reach that address, and the I2 shows the other way.
       this.#establish(created, { local: destination, peer: source }, typeName(message), now);
@@ -158,6 +159,7 @@ export class Establishment {
       return;
     }
     const changed = this.#adopt(context, message.initiatorTag, message, verified, source, now);
+    this.#core.learnCoordinates(context, message);
     if (context.state === "I1-SENT") {
       context.announced = this.#core.announcement(ulid.local);
       this.#establish(context, { local: destination, peer: source }, typeName(message), now);
@@ -180,6 +182,7 @@ export class Establishment {
     const verified = this.#core.verify(context.ulid.peer, message, context.peer?.pds, received, now);
     if (verified === undefined) return;
     const changed = this.#adopt(context, message.responderTag, message, verified, source, now);
+    this.#core.learnCoordinates(context, message);
     context.announced = exchange.announced;
     if (!context.isEstablished) return this.#establish(context, exchange.pair, "R2", now);
     this.#core.table.endExchange(context);
@@ -434,7 +437,11 @@ export class Establishment {
     const message: I2 | I2bis = exchange.packetTag === undefined
       ? { type: MessageType.I2, ...options }
       : { type: MessageType.I2bis, packetTag: exchange.packetTag, ...options };
-    return this.#core.send(message, pair.local, pair.peer);
+    return this.#core.send(
+      this.#core.withCoordinates(message, ulid.local, exchange.announced),
+      pair.local,
+      pair.peer,
+    );
   }
 
   /** An R2 to an I1, at most one a second: it is much larger than the I1, whose source is not proved. */
@@ -448,12 +455,17 @@ export class Establishment {
   }
 
   #sendR2(context: Context, initiatorNonce: number, received: Received, now: number): void {
-    const message: R2 = {
+    const { ulid } = context;
+    const plain: R2 = {
       type: MessageType.R2,
       responderTag: context.localTag,
       initiatorNonce,
-      ...this.#core.locatorOptions(context.ulid.local),
+      ...this.#core.locatorOptions(ulid.local),
     };
+    // Only to who sent as much itself: an answer must not be longer than what it answers, or few of them may leave.
+    const message = this.#core.book.coordinates!.peer(ulid.peer) === undefined
+      ? plain
+      : this.#core.withCoordinates(plain, ulid.local, this.#core.announcement(ulid.local));
     if (!this.#core.answer(message, received, now)) return;
     if (context.isEstablished) {
       context.announced = this.#core.announcement(context.ulid.local);

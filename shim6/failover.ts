@@ -529,7 +529,11 @@ export class Failover {
 
   #sendKeepalive(context: Context, { local, peer }: LocatorPair): void {
     const message: Keepalive = { type: MessageType.Keepalive, receiverTag: context.peerTag! };
-    if (this.#core.send(message, local, peer)) context.keepalivesSent++;
+    if (this.#core.send(this.#withCoordinates(context, message), local, peer)) context.keepalivesSent++;
+  }
+
+  #withCoordinates<M extends Keepalive | Probe>({ ulid, announced }: Context, message: M): M {
+    return this.#core.withCoordinates(message, ulid.local, announced);
   }
 
   #switched(context: Context, from: LocatorPair, cause: FailureCause | "better-path", now: number): void {
@@ -552,7 +556,7 @@ export class Failover {
       return this.#core.drop("unverified-probe");
     }
     const message: Probe = { type: MessageType.Probe, receiverTag: context.peerTag!, state, sent, received };
-    if (!this.#core.send(message, pair.local, pair.peer)) return;
+    if (!this.#core.send(this.#withCoordinates(context, message), pair.local, pair.peer)) return;
     context.probesSent++;
     context.doubt?.probed.push(pair);
     if (context.doubt !== undefined && context.doubt.probed.length > PROBED_MAX) context.doubt.probed.shift();

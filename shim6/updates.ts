@@ -60,11 +60,13 @@ export class Updates {
       return;
     }
     const { local, peer } = context.current;
-    this.#core.send(
-      { type: MessageType.UpdateRequest, receiverTag: context.peerTag, requestNonce: update.nonce, ...options },
-      local,
-      peer,
-    );
+    const request: UpdateRequest = {
+      type: MessageType.UpdateRequest,
+      receiverTag: context.peerTag,
+      requestNonce: update.nonce,
+      ...options,
+    };
+    this.#core.send(this.#core.withCoordinates(request, context.ulid.local, update.announced), local, peer);
     update.deadline = now + this.#core.jittered(update.nominalMs);
     update.nominalMs = Math.min(2 * update.nominalMs, MAX_UPDATE_TIMEOUT);
     this.#failover.payloadSent(context, now);
@@ -88,6 +90,7 @@ export class Updates {
       changed = true;
     }
     const peer = context.peer!;
+    this.#core.learnCoordinates(context, message);
     let refused: number | undefined;
     if (preferences !== undefined) {
       if (!peer.isGeneration(preferences.generation)) refused = ErrorCode.GenerationOutOfSync;
@@ -119,15 +122,13 @@ export class Updates {
     const reverse = { local: received.destination, peer: received.source };
     const usable = !context.inDoubt && context.isCandidate(context.current);
     const pair = usable || samePair(reverse, context.current) ? context.current : reverse;
-    this.#core.send(
-      {
-        type: MessageType.UpdateAcknowledgement,
-        receiverTag: context.peerTag!,
-        requestNonce: message.requestNonce,
-      },
-      pair.local,
-      pair.peer,
-    );
+    const acknowledgement: UpdateAcknowledgement = {
+      type: MessageType.UpdateAcknowledgement,
+      receiverTag: context.peerTag!,
+      requestNonce: message.requestNonce,
+    };
+    const { ulid, announced } = context;
+    this.#core.send(this.#core.withCoordinates(acknowledgement, ulid.local, announced), pair.local, pair.peer);
     this.#failover.payloadSent(context, now);
   }
 }

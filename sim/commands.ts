@@ -5,9 +5,11 @@ import { CommandError, UsageError } from "../errors.ts";
 import type { Policy } from "../policies/policy.ts";
 import { createPolicy, UnknownPolicy } from "../policies/registry.ts";
 import { type Profile, PROFILES } from "../reap/profile.ts";
+import { runCoordinates } from "./experiments/coordinates.ts";
 import { delaysReport, runDelays } from "./experiments/delays.ts";
 import { runExploration } from "./experiments/exploration.ts";
 import type { FailureOutcome } from "./experiments/host_pair.ts";
+import { LIES } from "./experiments/liars.ts";
 import { runProvider } from "./experiments/provider.ts";
 import { DEFAULT_READING, type Reading, ReadingPolicy, READINGS } from "./experiments/readings.ts";
 import { NOTICES, runStorm, stormReport } from "./experiments/storm.ts";
@@ -19,6 +21,7 @@ const HELP = `usage: shim6-agent sim COMMAND [options]
   delays         which paths they choose when the paths have different delays
   provider       how long they explore when a provider dies
   storm          a host with very many peers loses a provider
+  coordinates    hosts that have just met lose their path; some hosts may lie about where they are
 
 experiments in virtual time with the engine of the agent; the result is JSON, the same seed gives the same octets.
 each has --help`;
@@ -71,6 +74,21 @@ a host with C peers, two providers at each end and a context with each peer, los
 ${DELAY}
 ${COMMON}`;
 
+const COORDINATES_HELP = `usage: shim6-agent sim coordinates [options]
+
+H hosts of a network with a geography talk to P others each for a while; then T times two that have never met establish a
+context, and T seconds later the provider or the path in use fails
+
+  --hosts H          hosts (60)
+  --locators L       locators of each host, 2 to 9 (3)
+  --peers P          others that each host begins to talk to in the warm-up (4)
+  --warm-up-s T      seconds of that (300)
+  --trials T         failures (200)
+  --notice HOW       link (the default): an interface goes down, and its host is told; silent: only the paths in use break
+  --liars PERCENT    hosts that lie about their coordinates (0)
+  --lie HOW          ${LIES.join(", ")} (none)
+${COMMON.replace("(20)", "(0)")}`;
+
 /** Flags of the experiments with two hosts. */
 const TWO_HOSTS = ["locators", "trials", "delay-ms", "times", "count"];
 
@@ -93,6 +111,8 @@ export async function simCommand(args: string[]): Promise<number> {
       return await providerCommand(rest);
     case "storm":
       return stormCommand(rest);
+    case "coordinates":
+      return coordinatesCommand(rest);
     default:
       throw new UsageError(`unknown sim command ${command}; shim6-agent sim --help lists the commands`);
   }
@@ -173,6 +193,48 @@ function stormCommand(args: string[]): number {
     notice,
     delay_ms: delayMs.join("-"),
     ...stormReport(outcomes),
+  });
+  return 0;
+}
+
+function coordinatesCommand(args: string[]): number {
+  const names = ["hosts", "locators", "peers", "warm-up-s", "trials", "notice", "liars", "lie"];
+  const flags = new Flags("sim coordinates", COORDINATES_HELP, args, names);
+  if (flags.helped) return 0;
+  const common = flags.common(0);
+  const hosts = flags.integer("hosts", 60, 2, 200);
+  const locators = flags.integer("locators", 3, 2, 9);
+  const peers = flags.integer("peers", 4, 0, hosts - 1);
+  const warmUpS = flags.integer("warm-up-s", 300, 0, 86_400);
+  const trials = flags.integer("trials", 200, 1);
+  const notice = flags.oneOf("notice", ["link", "silent"]);
+  const liars = flags.integer("liars", 0, 0, 90);
+  const lie = flags.oneOf("lie", LIES);
+  if (liars > 0 && lie === "none") throw new UsageError(`--liars ${liars} needs --lie, one of ${LIES.join(", ")}`);
+  const { encounters, report } = runCoordinates({
+    ...common,
+    hosts,
+    locators,
+    peers,
+    warmUpMs: warmUpS * 1_000,
+    notice,
+    trials,
+    liars: liars / 100,
+    lie,
+  });
+  print({
+    ...flags.described(),
+    hosts,
+    locators,
+    peers,
+    warm_up_s: warmUpS,
+    pause_s: common.pauseMs / 1_000,
+    notice,
+    trials: encounters.length,
+    seed: common.seed,
+    liars_percent: liars,
+    lie,
+    ...report,
   });
   return 0;
 }

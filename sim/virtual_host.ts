@@ -67,6 +67,8 @@ export class VirtualHost {
   onEvent: ((event: EngineEvent) => void) | undefined;
   /** Every event, when `onEvent` is not set. */
   readonly events: EngineEvent[] = [];
+  /** What a host that does not keep to the rules makes of its control messages before they leave. */
+  tamper: ((octets: Uint8Array, source: Address, destination: Address) => Uint8Array) | undefined;
   /** Control messages sent. */
   messagesSent = 0;
   /** Payload packets dropped because their tag was unknown. */
@@ -352,7 +354,8 @@ export class VirtualHost {
       case "send": {
         const { source, destination, message } = effect;
         this.messagesSent++;
-        return this.#transmit({ kind: "control", source, destination, octets: message });
+        const octets = this.tamper?.(message, source, destination) ?? message;
+        return this.#transmit({ kind: "control", source, destination, octets });
       }
       case "context-added": {
         const { id, ulid, localTag, peerTag, fii } = effect;

@@ -55,7 +55,7 @@ export interface UlidPair {
   readonly receiver: Address;
 }
 
-/** An option this version does not know and that is not critical: skipped, but kept so that it can be shown. */
+/** An option that RFC 5533 and 5534 do not define and that is not critical: passed over, but kept for who knows it. */
 export interface UnknownOption {
   /** 15 bits. */
   readonly type: number;

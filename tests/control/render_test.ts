@@ -79,6 +79,7 @@ Deno.test("status puts warnings and unusable locators where they are seen", () =
       weight: 0,
       transient: false,
     }],
+    coordinates: null,
     contexts: [],
     counters: { dropped: { "bad-checksum": 2, "hip": 0 }, sent: {}, received: {}, datapath: {} },
   };
@@ -87,6 +88,15 @@ Deno.test("status puts warnings and unusable locators where they are seen", () =
   assertStringIncludes(text, "eth0       NO");
   assertStringIncludes(text, "dropped: bad-checksum 2");
   assertEquals(text.includes("hip"), false);
+  assertEquals(text.includes("coordinates"), false);
+  const places = [{ address: ulid.local, x_ms: 1.25, y_ms: -3, height_ms: 0.5, error: 0.2 }];
+  const coordinates = { locators: places, peers: [], rankings: 3, first_best: 2, refused: 4 };
+  const told = renderStatus({ ...status, coordinates: { ...coordinates, predictions: 9, median_error: 0.128 } });
+  assertStringIncludes(told, "of 9 predictions the last ones were off by 13 % (median)");
+  assertStringIncludes(told, "the best working one with 2 of 3 peers; 4 announcements of peers were refused");
+  assertStringIncludes(told, "-3.0 ms");
+  const untold = renderStatus({ ...status, coordinates: { ...coordinates, predictions: 0, median_error: null } });
+  assertStringIncludes(untold, "nothing was predicted and measured yet");
 });
 
 Deno.test("why tells the story in order, each step with its reason", () => {
@@ -127,6 +137,7 @@ Deno.test("paths tells what is known of each pair and who uses it", () => {
     rtt_ms: 10,
     rtt_variance_ms: 2,
     source: "measured",
+    predicted_rtt_ms: 12,
     last_success_ms: 1_500,
     last_failure_ms: null,
     probes_sent: 4,
@@ -135,6 +146,16 @@ Deno.test("paths tells what is known of each pair and who uses it", () => {
   }]);
   assertStringIncludes(text, "10 ms ± 2 ms");
   assertStringIncludes(text, "3/4");
+  const unmeasured = { rtt_ms: null, rtt_variance_ms: null, source: "coordinate", predicted_rtt_ms: 12 };
+  const guess = renderPaths([{
+    ...other,
+    ...unmeasured,
+    ...{ last_success_ms: null, last_failure_ms: null },
+    probes_sent: 0,
+    probes_answered: 0,
+    contexts: [],
+  }]);
+  assertStringIncludes(guess, "about 12 ms");
   assertStringIncludes(text, "1.50 s ago");
   assertStringIncludes(text, "never");
 });

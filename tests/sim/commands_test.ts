@@ -79,6 +79,31 @@ const COMMANDS: Record<string, unknown> = {
     since_first_detection_ms: QUANTILES,
     recovery_ms: QUANTILES,
   },
+  "coordinates --policy coord --hosts 12 --peers 4 --warm-up-s 60 --trials 4 --liars 20 --lie far --seed 3": {
+    policy: "string",
+    profile: "string",
+    hosts: "number",
+    locators: "number",
+    peers: "number",
+    warm_up_s: "number",
+    pause_s: "number",
+    notice: "string",
+    trials: "number",
+    seed: "number",
+    liars_percent: "number",
+    lie: "string",
+    violations_share: "number",
+    prediction: {
+      median_error: "number",
+      p90_error: "number",
+      first_best_share: "number",
+      first_excess_ms: "number",
+      any_excess_ms: "number",
+    },
+    reported: { median_error: "number", rankings: "number", first_best_share: "number" },
+    first_probe_best_share: "number",
+    ...RECOVERY,
+  },
 };
 
 for (const [command, expected] of Object.entries(COMMANDS)) {
@@ -109,7 +134,7 @@ Deno.test("the times are written in seconds, one line per host that left Operati
 });
 
 Deno.test("every command has a help text", async () => {
-  for (const command of ["exploration", "delays", "provider", "storm"]) {
+  for (const command of ["exploration", "delays", "provider", "storm", "coordinates"]) {
     const text = await output(`${command} --help`);
     assert(text.startsWith(`usage: shim6-agent sim ${command}`) && text.includes("--policy"));
   }
@@ -131,6 +156,10 @@ Deno.test("wrong use is refused with what was expected", async () => {
     ["exploration --trials", "needs one value"],
     ["exploration --seed=-1", "from 0 to 4294967295"],
     ["exploration --count both", "each, first, last"],
+    ["coordinates --hosts 1", "from 2 to 200"],
+    ["coordinates --locators 1", "from 2 to 9"],
+    ["coordinates --liars 30", "--lie"],
+    ["coordinates --liars 30 --lie little", "none, random, far, collude"],
     ["exploration --policy best", "unknown policy"],
     ["exploration --profile slow", "paper"],
     ["exploration --reading order=never", "round, once"],
