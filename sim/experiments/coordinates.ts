@@ -278,6 +278,7 @@ export class CoordinatesLab {
       recovered,
       recoveryMs: recovered ? recoveredAt - failedAt : Infinity,
       messages: ends.reduce((sum, { watch }) => sum + watch.probes, 0),
+      broken: this.#options.notice === "link" ? 2 * this.#options.locators : 2,
       forth: NaN,
       back: NaN,
       rttMs: ends.reduce((sum, { watch }) => sum + delayMs(watch.current), 0),
