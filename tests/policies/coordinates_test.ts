@@ -112,10 +112,10 @@ Deno.test("round-trip times that cannot be, or to an unknown place, move nothing
 
 Deno.test("hosts that all begin in one place part, and predict each other well", () => {
   for (const seed of [1, 2, 3]) {
-    const plane = new Plane(20, seed);
-    plane.run(20);
+    const plane = new Plane(30, seed);
+    plane.run(15);
     assert(plane.error() < 0.1, `seed ${seed}: median relative error ${plane.error()}`);
-    for (const { own } of plane.hosts) assert(own.accuracy.medianError < 0.1);
+    for (const { own: { accuracy } } of plane.hosts) assert(accuracy.medianError < 0.15, `${accuracy.medianError}`);
   }
 });
 
