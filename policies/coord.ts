@@ -7,7 +7,7 @@ import type { BackgroundProbing, ExplorationStart, LocatorPair, Plan, Policy } f
 
 /**
  * As `adaptive`, which does not know what to try first with a peer that is new: here coordinates predict the delay of pairs
- * that were never measured. A measurement always wins over a prediction, suspects come last whatever their delay, and no
+ * that were never measured. A measurement always wins over a prediction, no suspect is tried first whatever its delay, and no
  * path is left for another one on the strength of a prediction.
  */
 export class CoordPolicy implements Policy {
