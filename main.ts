@@ -35,8 +35,11 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   if (first === undefined || first === "run" || first.startsWith("-")) {
+    // Before all that the agent loads: what starts anew should have done as little as possible.
+    const { becomeUnprivileged } = await import("./agent/privileges.ts");
+    const keptRights = args.includes("--help") ? undefined : becomeUnprivileged();
     const { runCommand } = await import("./agent/run.ts");
-    return await runCommand(first === "run" ? rest : args, import.meta.url);
+    return await runCommand(first === "run" ? rest : args, import.meta.url, keptRights);
   }
   if (first === "lab") {
     const { labCommand } = await import("./lab/commands.ts");

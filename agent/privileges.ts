@@ -32,6 +32,7 @@ const RUN_CAPABILITIES: readonly CapabilityName[] = ["CAP_NET_ADMIN", "CAP_NET_R
  * with a file that has capabilities.
  */
 export function becomeUnprivileged(): string | undefined {
+  if (Deno.build.os !== "linux") return undefined;
   forbidNewPrivileges();
   if (Deno.uid() !== 0 || !mayDoMoreThan(START_CAPABILITIES)) return undefined;
   if (!effectiveCapabilities().has("CAP_SETPCAP")) return "without CAP_SETPCAP nothing can be taken away";

@@ -19,7 +19,7 @@ import {
 import { UsageError } from "./errors.ts";
 import { log, startLogging } from "./logging.ts";
 import { preflight } from "./preflight.ts";
-import { becomeUnprivileged, giveUpStartRights } from "./privileges.ts";
+import { giveUpStartRights } from "./privileges.ts";
 
 /** A flag of `run`: the configuration key it sets and how its text is read. */
 interface Flag {
@@ -201,22 +201,24 @@ function readFlag(name: string, flag: Flag, given: unknown): unknown {
   }
 }
 
-/** Runs the agent until SIGTERM or SIGINT. `moduleUrl` is the program's own module, for the datapath's thread. */
-export async function runCommand(args: string[], moduleUrl: string): Promise<number> {
+/**
+ * Runs the agent until SIGTERM or SIGINT. `moduleUrl` is the program's own module, for the datapath's thread;
+ * `keptRights`: why threads of the runtime have more rights than they need, if they have.
+ */
+export async function runCommand(args: string[], moduleUrl: string, keptRights?: string): Promise<number> {
   const config = readRunArguments(args);
   if (config === undefined) {
     console.log(help());
     return 0;
   }
   preflight();
-  const kept = becomeUnprivileged();
   const stopLogging = await startLogging(config.logLevel, config.logFormat);
   try {
     // This thread waits for the one of the packet loop, which cannot load by itself what no run has compiled before.
     await import("../datapath/tun_worker.ts");
     const agent = await Agent.start(config, moduleUrl);
     giveUpStartRights();
-    if (kept !== undefined) log.warn("threads of the runtime keep all of root's rights", { because: kept });
+    if (keptRights !== undefined) log.warn("threads of the runtime keep all of root's rights", { because: keptRights });
     const stop = () => agent.stop();
     Deno.addSignalListener("SIGTERM", stop);
     Deno.addSignalListener("SIGINT", stop);
