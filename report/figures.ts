@@ -200,6 +200,7 @@ export async function loadFigures(): Promise<Figures> {
             textAnchor: "start",
             dy: -7,
             fontWeight: "bold",
+            stroke: "white",
           }),
           Plot.dot(paper, { x: "seconds", y: "share", stroke: PAPER_COLOUR, symbol: "times", r: 5, strokeWidth: 2 }),
           ...paper.map((at) =>
@@ -208,6 +209,7 @@ export async function loadFigures(): Promise<Figures> {
               y: "share",
               text: "text",
               fill: PAPER_COLOUR,
+              stroke: "white",
               textAnchor: at.anchor as "start",
               dx: at.dx,
               dy: at.dy,
@@ -333,6 +335,8 @@ export async function loadFigures(): Promise<Figures> {
               textAnchor: "start",
               dx: 9,
               dy: down,
+              stroke: "white",
+              fill: INK,
             })
           ),
           ...legend([
