@@ -12,7 +12,7 @@ import { runExploration } from "../sim/experiments/exploration.ts";
 import { quantiles } from "../sim/experiments/statistics.ts";
 import { runStorm, stormReport } from "../sim/experiments/storm.ts";
 import { explorationTimes, recoveryReport, runTrials } from "../sim/experiments/trials.ts";
-import { DELAY_MS, drawDelay, RECOVERY_EXPERIMENTS } from "./experiments.ts";
+import { DELAY_MS, drawDelay, PAUSE_MS, RECOVERY_EXPERIMENTS } from "./experiments.ts";
 import { type Figures, loadFigures, type ParetoPoint } from "./figures.ts";
 import type { ByPolicy, Failover, Found, Measured, RunDescription } from "./measured.ts";
 import { type PageFigure, renderPage } from "./page.ts";
@@ -28,15 +28,14 @@ to DIR; only complete files are put there
   --trials N       failures of each policy in each experiment (500)
   --quick          30 failures unless --trials says otherwise, fewer curves, a smaller storm
   --seed S         seed of all randomness (1); without --lab the same seed gives the same octets
-  --lab            also in the testbed, on real agents (root): takes some 20 minutes; with --quick only two of the
-                   experiments and a failover with each policy, some 4 minutes
+  --lab            also in the testbed, on real agents (root): takes some 35 minutes; with --quick only two of the
+                   experiments and a failover with each policy, some 5 minutes
   --lab-trials N   failures of each policy in each experiment there (18; 3 with --quick)
   --name N         what the testbed's namespaces are called (shim6-compare)`;
 
 const TRIALS = 500, QUICK_TRIALS = 30;
 const LAB_TRIALS = 18, QUICK_LAB_TRIALS = 3;
 const STORM_CONTEXTS = 1_000, QUICK_STORM_CONTEXTS = 100;
-const PAUSE_MS = 20_000;
 /** The numbers of broken paths whose distributions the paper draws, or some of them. */
 const CURVES = [1, 2, 4, 8, 12, 16], QUICK_CURVES = [2, 16];
 

@@ -19,6 +19,12 @@ export interface RecoveryExperiment {
 /** One-way delays of the paths, but in the paper's experiments, which set their own; ms. */
 export const DELAY_MS = [5, 50] as const;
 
+/**
+ * Hosts are left in peace so long before each failure, in the simulator as in the testbed: a policy that probes in peace
+ * finds out in it that a path works again.
+ */
+export const PAUSE_MS = 20_000;
+
 /** Draws a delay within {@linkcode DELAY_MS}. */
 export const drawDelay: DelayDraw = (random) => DELAY_MS[0] + (DELAY_MS[1] - DELAY_MS[0]) * random.next();
 

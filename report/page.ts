@@ -6,6 +6,7 @@ import { agreement } from "../sim/experiments/agreement.ts";
 import type { DelaysReport } from "../sim/experiments/delays.ts";
 import type { StormReport } from "../sim/experiments/storm.ts";
 import type { RecoveryReport } from "../sim/experiments/trials.ts";
+import { PAUSE_MS } from "./experiments.ts";
 import type { ByPolicy, Failover, Found, Measured, RunDescription } from "./measured.ts";
 import { PAPER_BEST_TWO } from "./paper_figures.ts";
 
@@ -120,7 +121,9 @@ ${parts.filter((part) => part !== "").join("\n")}
 
 /** The commands that give the same numbers. */
 function commands(what: string, count: string, labCount: string, common: string, inTestbed: boolean): string {
-  const lab = inTestbed ? `<br><code>shim6-agent lab ${what} ${labCount} ${common} --pause-s 4 --policy …</code>` : "";
+  const lab = inTestbed
+    ? `<br><code>shim6-agent lab ${what} ${labCount} ${common} --pause-s ${PAUSE_MS / 1_000} --policy …</code>`
+    : "";
   return `<p><code>shim6-agent sim ${what} ${count} ${common} --policy …</code>${lab}</p>`;
 }
 

@@ -1,5 +1,6 @@
 /** The part of a comparison that runs on real agents. */
 
+import { preferThisThread } from "deno-tun";
 import { FAILOVER_DEFAULTS, PACE, runFailover } from "../lab/failover.ts";
 import { thisProgram } from "../lab/self.ts";
 import { LAB_DELAYS } from "../lab/trial_commands.ts";
@@ -8,11 +9,11 @@ import { delaysReport } from "../sim/experiments/delays.ts";
 import { pathsBreak } from "../sim/experiments/failures.ts";
 import { quantiles } from "../sim/experiments/statistics.ts";
 import { explorationTimes, recoveryReport } from "../sim/experiments/trials.ts";
-import { drawDelay } from "./experiments.ts";
+import { drawDelay, PAUSE_MS } from "./experiments.ts";
 import type { ByPolicy, Curve, Failover, Measured, RunDescription } from "./measured.ts";
 
-/** Agents are left in peace so long before each failure, and before the first one: some policies learn the paths in it. */
-const PAUSE_MS = 4_000, SETTLE_MS = 10_000;
+/** Agents are left in peace so long before the first failure in addition: some policies learn the paths in it. */
+const SETTLE_MS = 10_000;
 /** Testbeds of each policy, all policies at the same time, and of each curve of figure 5. */
 const TESTBEDS = 3, CURVE_TESTBEDS = 8;
 /** The curves of figure 5 that the testbed has time for. They take this many times the failures of a policy. */
@@ -35,6 +36,16 @@ export interface TestbedPlan extends RunDescription {
 
 /** Adds to what was simulated what the testbed finds. Inside `withCleanEnd` a signal leaves nothing. */
 export async function withTestbed(measured: Measured, plan: TestbedPlan): Promise<Measured> {
+  // The streams too: what waits for a processor looks like a failure.
+  const noLongerPreferred = preferThisThread();
+  try {
+    return await runAll(measured, plan);
+  } finally {
+    noLongerPreferred();
+  }
+}
+
+async function runAll(measured: Measured, plan: TestbedPlan): Promise<Measured> {
   const lateness: number[] = [];
   const run = async (title: string, runs: readonly LabTrialOptions[]): Promise<LabTrials[]> => {
     const results = await runLabTrialsTogether(runs, (what) => plan.onProgress(`${title}: ${what}`));
