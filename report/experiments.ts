@@ -26,7 +26,7 @@ export const DELAY_MS = [5, 50] as const;
 export const PAUSE_MS = 20_000;
 
 /** Draws a delay within {@linkcode DELAY_MS}. */
-export const drawDelay: DelayDraw = (random) => DELAY_MS[0] + (DELAY_MS[1] - DELAY_MS[0]) * random.next();
+export const drawDelay: DelayDraw = (random): number => DELAY_MS[0] + (DELAY_MS[1] - DELAY_MS[0]) * random.next();
 
 const DELAY = `--delay-ms ${DELAY_MS.join("-")}`;
 
