@@ -452,6 +452,9 @@ export class Agent implements ControlTarget {
         case "unknown-tag":
           this.#engine.handleUnknownTag(notice.tag, notice.source, notice.destination, now);
           break;
+        case "resumed":
+          this.#nextTick = now;
+          break;
         case "packet-too-big":
           this.#logOnce(
             `mtu ${pairKey(notice.pair)}`,

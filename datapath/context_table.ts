@@ -35,6 +35,8 @@ export const ContextFlag = {
   TRANSLATE: 2,
   /** Copies are kept. */
   HOLD: 4,
+  /** Copies leave by the context's second record. */
+  COPY: 8,
 } as const;
 
 const RECORD_WORDS = 32;
@@ -46,6 +48,8 @@ export class ContextTable {
   readonly capacity: number;
   readonly #words: Uint32Array<ArrayBuffer>;
   readonly #first: number;
+  /** Where the second records begin; only packets that leave use them. */
+  readonly #seconds: number;
   readonly #mask: number;
   /** Slot + 1 by hash of the ULID pair and of the local tag; 0 is free. Open addressing, at most half full. */
   readonly #byUlid: Int32Array;
@@ -57,6 +61,7 @@ export class ContextTable {
     this.capacity = capacity;
     this.#words = memory.words;
     this.#first = memory.reserve(capacity * RECORD_WORDS * 4, 128) >> 2;
+    this.#seconds = memory.reserve(capacity * RECORD_WORDS * 4, 128) >> 2;
     let size = 2;
     while (size < 2 * capacity) size *= 2;
     this.#mask = size - 1;
@@ -68,6 +73,18 @@ export class ContextTable {
   /** Index in words of the record of the context in `slot`. */
   record(slot: number): number {
     return this.#first + slot * RECORD_WORDS;
+  }
+
+  /** Index in words of the second record of the context in `slot`: another way for copies of what it sends. */
+  second(slot: number): number {
+    return this.#seconds + slot * RECORD_WORDS;
+  }
+
+  /** Gives the second record what it needs of the first one besides the way itself. */
+  prepareSecond(slot: number): number {
+    const words = this.#words, record = this.record(slot), second = this.second(slot);
+    words.copyWithin(second, record, record + RECORD_WORDS);
+    return second;
   }
 
   /** The slot of a record. */

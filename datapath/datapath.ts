@@ -32,7 +32,9 @@ export type DatapathNotice =
   /** A packet did not fit the path of the pair; `mtu` is what the kernel or a router said. */
   | { readonly type: "packet-too-big"; readonly pair: LocatorPair; readonly mtu: number }
   /** Payload could not be sent on the pair: its errno's name. At most one notice per pair and second. */
-  | { readonly type: "send-failed"; readonly pair: LocatorPair; readonly code: string };
+  | { readonly type: "send-failed"; readonly pair: LocatorPair; readonly code: string }
+  /** A context on hold sends again after a pause: its activity is worth a look at once. */
+  | { readonly type: "resumed" };
 
 /** Counters of the whole datapath, by reason. */
 export type DatapathCounters = Record<string, number>;

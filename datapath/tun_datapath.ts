@@ -410,28 +410,46 @@ export class TunDatapath implements Datapath {
   setPath(id: number, path: PathInstruction): void {
     const slot = this.#slot(id);
     if (slot === NONE) return;
-    this.#applyPath(slot, path, path.release);
+    this.#applyPath(slot, path, true);
     this.#paths.set(slot, path);
   }
 
-  #applyPath(slot: number, path: PathInstruction, release: boolean): void {
-    const id = this.#idOf[slot], ulid = this.#ulid(slot);
-    const translate = !samePair(path.pair, ulid);
-    const mtu = this.#mtuOf(path.pair);
-    this.#command(Command.PATH, (view, at) => {
+  /** `isNew`: the engine wants it now; else only senders have changed, and held copies stay where they are. */
+  #applyPath(slot: number, path: PathInstruction, isNew: boolean): void {
+    const { pair, hold, copyTo } = path;
+    const ulid = this.#ulid(slot), id = this.#idOf[slot];
+    const translate = !samePair(pair, ulid), release = path.release && isNew;
+    let heard = isNew ? 0 : Infinity;
+    if (isNew && (release || copyTo !== undefined) && this.#accounting.read(id, this.#translated)) {
+      heard = this.#translated.lastReceived;
+    }
+    this.#commandWay(Command.PATH, slot, pair, {
+      flags: (translate ? PathFlag.TRANSLATE : 0) | (hold ? PathFlag.HOLD : 0) | (release ? PathFlag.RELEASE : 0),
+      heard,
+    });
+    if (copyTo !== undefined && this.#senders.has(copyTo.local)) {
+      this.#commandWay(Command.COPY, slot, copyTo, { flags: samePair(copyTo, ulid) ? 0 : PathFlag.TRANSLATE, heard });
+    }
+    const mtu = this.#mtuOf(pair);
+    this.#setKernelPath(id, path, translate, mtu);
+    this.#steer(slot, ulid, translate || hold ? mtu : 0);
+  }
+
+  #commandWay(
+    kind: number,
+    slot: number,
+    { local, peer }: LocatorPair,
+    { flags, heard }: { readonly flags: number; readonly heard: number },
+  ): void {
+    this.#command(kind, (view, at) => {
       view.setInt32(at + CommandField.SLOT, slot, true);
-      view.setInt32(at + CommandField.SENDER, this.#senders.get(path.pair.local)?.fd ?? -1, true);
-      view.setInt32(at + CommandField.MTU, mtu, true);
-      const flags = (translate ? PathFlag.TRANSLATE : 0) | (path.hold ? PathFlag.HOLD : 0) |
-        (release ? PathFlag.RELEASE : 0);
+      view.setInt32(at + CommandField.SENDER, this.#senders.get(local)?.fd ?? -1, true);
+      view.setInt32(at + CommandField.MTU, this.#mtuOf({ local, peer }), true);
       view.setInt32(at + CommandField.FLAGS, flags, true);
-      this.#putAddress(at + CommandField.LOCATOR_LOCAL, path.pair.local);
-      this.#putAddress(at + CommandField.LOCATOR_PEER, path.pair.peer);
-      const heard = release && this.#accounting.read(id, this.#translated) ? this.#translated.lastReceived : 0;
+      this.#putAddress(at + CommandField.LOCATOR_LOCAL, local);
+      this.#putAddress(at + CommandField.LOCATOR_PEER, peer);
       view.setFloat64(at + CommandField.LAST_HEARD, heard, true);
     });
-    this.#setKernelPath(id, path, translate, mtu);
-    this.#steer(slot, ulid, translate || path.hold ? mtu : 0);
   }
 
   /** The kernel translates what is neither held nor in need of an error that only the loop can report. */
@@ -536,6 +554,8 @@ export class TunDatapath implements Datapath {
         this.#readLinkMtus();
         this.#refreshMtu(pairKey(pair));
         return { type: "packet-too-big", pair, mtu: this.#mtuOf(pair) };
+      case Notice.RESUMED:
+        return { type: "resumed" };
       default:
         return { type: "send-failed", pair, code: errnoName(errno) };
     }

@@ -57,6 +57,7 @@ export const COUNTERS = [
   "translated-in",
   "sent-unchanged",
   "released",
+  "copied",
   "fragmented",
   "too-big-reported",
   "held-dropped",
@@ -106,6 +107,11 @@ export const Command = {
   /** SENDER: no command after this one names it; the Worker closes it. */
   REMOVE_SENDER: 7,
   STOP: 8,
+  /**
+   * SLOT, SENDER, MTU, FLAGS, LOCATOR_LOCAL, LOCATOR_PEER, LAST_HEARD: a second way on which copies of packets leave, until
+   * the next PATH of the context.
+   */
+  COPY: 9,
 } as const;
 
 /** Offsets in a command; 32-bit numbers, addresses of 16 octets, tags of 6, LAST_HEARD a 64-bit floating point number. */
@@ -136,6 +142,8 @@ export const Notice = {
   SEND_FAILED: 2,
   /** LOCAL, PEER: the device's MTU is smaller than was thought. */
   DEVICE_MTU: 3,
+  /** No fields: a context on hold sends again after a pause. */
+  RESUMED: 4,
 } as const;
 
 /** Offsets in a notice. */

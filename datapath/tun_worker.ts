@@ -81,6 +81,8 @@ const HOLD_ENTRIES = 16384;
 const MEMORY_BESIDE_HOLD = 16 << 20;
 const RECORD_OCTETS = 128;
 const SEND_FAILED_INTERVAL_MS = 1000;
+/** A context on hold that sends after so long a pause is told of. */
+const PAUSE_MS = 100;
 /** Local locators whose packets may leave without a context. */
 const MAX_SENDERS = 64;
 const AF_INET6 = 10;
@@ -118,7 +120,9 @@ class PacketLoop implements OutboundEvents, PacketSink {
 
   constructor(init: TunWorkerInit) {
     this.#init = init;
-    const memory = this.#memory = new PacketMemory(MEMORY_BESIDE_HOLD + init.contexts * RECORD_OCTETS + init.holdBytes);
+    const memory = this.#memory = new PacketMemory(
+      MEMORY_BESIDE_HOLD + 2 * init.contexts * RECORD_OCTETS + init.holdBytes,
+    );
     this.#commands = new SharedRing(COMMAND_CAPACITY, COMMAND_BYTES, init.commands);
     this.#commandView = new DataView(init.commands);
     this.#commandBytes = new Uint8Array(init.commands);
@@ -200,10 +204,21 @@ class PacketLoop implements OutboundEvents, PacketSink {
       this.#leaveWithoutContext(start, end);
       return;
     }
-    if ((this.#memory.words[record + ContextWord.FLAGS] & ContextFlag.HOLD) !== 0) {
-      this.#hold.add(this.#table.slot(record), start - HOLD_LEAD, end - start + HOLD_LEAD, this.#now);
-    }
+    const flags = this.#memory.words[record + ContextWord.FLAGS];
+    if ((flags & ContextFlag.HOLD) !== 0) this.#keepCopy(this.#table.slot(record), start, end);
     this.#sendOn(record, start, end);
+    if ((flags & ContextFlag.COPY) !== 0) this.#sendCopy(this.#table.slot(record), start, end);
+  }
+
+  #keepCopy(slot: number, start: number, end: number): void {
+    this.#hold.add(slot, start - HOLD_LEAD, end - start + HOLD_LEAD, this.#now);
+    const lastSent = this.#activity[slot * ACTIVITY_FIELDS + ActivityField.LAST_SENT];
+    if (this.#now - lastSent >= PAUSE_MS && this.#beginNotice(Notice.RESUMED) >= 0) this.#notices.commit();
+  }
+
+  /** Sends a packet on the context's second way. Nothing is accounted: it has been sent before. */
+  #sendCopy(slot: number, start: number, end: number): void {
+    this.#counters[Counter.copied] += this.#emit(this.#table.second(slot), start, end);
   }
 
   /** Sends a packet of a context and accounts for it. Returns how many packets it became. */
@@ -403,6 +418,10 @@ class PacketLoop implements OutboundEvents, PacketSink {
         this.#outbound.flush(); // what is collected points to the record that changes now
         this.#setPath(record, at, fd, mtu);
         break;
+      case Command.COPY:
+        this.#outbound.flush();
+        this.#setCopy(slot, at, fd, mtu);
+        break;
       case Command.MTU:
         words[record + ContextWord.MTU] = mtu;
         break;
@@ -441,8 +460,9 @@ class PacketLoop implements OutboundEvents, PacketSink {
     return this.#commandBytes.subarray(at + field, at + field + length);
   }
 
-  #setPath(record: number, at: number, fd: number, mtu: number): void {
-    const { bytes, words } = this.#memory, slot = this.#table.slot(record);
+  /** Writes a way into a record; returns the command's flags. */
+  #setWay(record: number, at: number, fd: number, mtu: number): number {
+    const { bytes, words } = this.#memory;
     const flags = this.#commandView.getInt32(at + CommandField.FLAGS, true);
     bytes.set(this.#field(at, CommandField.LOCATOR_LOCAL, 16), (record + ContextWord.LOCATOR_LOCAL) * 4);
     bytes.set(this.#field(at, CommandField.LOCATOR_PEER, 16), (record + ContextWord.LOCATOR_PEER) * 4);
@@ -451,16 +471,32 @@ class PacketLoop implements OutboundEvents, PacketSink {
     words[record + ContextWord.FLAGS] = ContextFlag.USED |
       ((flags & PathFlag.TRANSLATE) !== 0 ? ContextFlag.TRANSLATE : 0) |
       ((flags & PathFlag.HOLD) !== 0 ? ContextFlag.HOLD : 0);
+    return flags;
+  }
+
+  /** From now on copies leave on a second way, too; what is held and may be lost goes first. */
+  #setCopy(slot: number, at: number, fd: number, mtu: number): void {
+    this.#setWay(this.#table.prepareSecond(slot), at, fd, mtu);
+    this.#memory.words[this.#table.record(slot) + ContextWord.FLAGS] |= ContextFlag.COPY;
+    this.#sendLostCopies(slot, this.#commandView.getFloat64(at + CommandField.LAST_HEARD, true), true);
+  }
+
+  #setPath(record: number, at: number, fd: number, mtu: number): void {
+    const slot = this.#table.slot(record);
+    const flags = this.#setWay(record, at, fd, mtu);
     if ((flags & PathFlag.HOLD) !== 0) return;
     if ((flags & PathFlag.RELEASE) !== 0) {
-      this.#release(record, this.#commandView.getFloat64(at + CommandField.LAST_HEARD, true));
+      this.#sendLostCopies(slot, this.#commandView.getFloat64(at + CommandField.LAST_HEARD, true), false);
     }
     this.#hold.clear(slot);
   }
 
-  /** Sends the copies that may have been lost: those sent after anything was heard of the peer. */
-  #release(record: number, lastHeard: number): void {
-    const slot = this.#table.slot(record);
+  /**
+   * Sends the held copies that may have been lost, those sent after anything was heard of the peer: on the second way, or
+   * on the first one, as packets of their own.
+   */
+  #sendLostCopies(slot: number, lastHeard: number, isSecond: boolean): void {
+    const record = this.#table.record(slot);
     const heard = Math.max(lastHeard, this.#activity[slot * ACTIVITY_FIELDS + ActivityField.LAST_RECEIVED]);
     const filter = new ReleaseFilter(
       this.#memory,
@@ -473,8 +509,9 @@ class PacketLoop implements OutboundEvents, PacketSink {
     );
     for (let copy = this.#hold.first(slot); copy !== NONE; copy = this.#hold.next(copy)) {
       if (!filter.passes(copy)) continue;
-      const start = this.#hold.offset(copy) + HOLD_LEAD;
-      this.#counters[Counter.released] += this.#sendOn(record, start, start + this.#hold.length(copy) - HOLD_LEAD);
+      const start = this.#hold.offset(copy) + HOLD_LEAD, end = start + this.#hold.length(copy) - HOLD_LEAD;
+      if (isSecond) this.#sendCopy(slot, start, end);
+      else this.#counters[Counter.released] += this.#sendOn(record, start, end);
     }
     this.#counters[Counter["held-stale"]] += filter.stale;
     this.#outbound.flush();

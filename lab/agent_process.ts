@@ -112,7 +112,7 @@ export class AgentProcess {
       await this.status();
       return true;
     } catch (error) {
-      if (error instanceof CommandError) return false; // not listening yet
+      if (error instanceof CommandError || error instanceof Deno.errors.ConnectionReset) return false; // not ready yet
       throw error;
     }
   }

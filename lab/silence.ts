@@ -65,14 +65,18 @@ export function splitSilence(
   };
 }
 
+/** When a host noticed the failure. One that knew where to go left Operational for no time at all. */
 function leftOperational(events: readonly EngineEvent[], from: number) {
   for (const event of events) {
-    if (event.kind === "reap" && event.at >= from && event.from === ReapState.Operational) return event;
+    if (event.at < from) continue;
+    if (event.kind === "reap" && event.from === ReapState.Operational) return { at: event.at, cause: event.cause };
+    if (event.kind === "recovered") return { at: Math.max(from, event.at - event.explorationMs), cause: event.cause };
   }
 }
 
 function backOperational(events: readonly EngineEvent[], from: number) {
   for (const event of events) {
-    if (event.kind === "reap" && event.at >= from && event.to === ReapState.Operational) return event;
+    if (event.at < from) continue;
+    if (event.kind === "recovered" || event.kind === "reap" && event.to === ReapState.Operational) return event;
   }
 }

@@ -243,6 +243,15 @@ export class ReapMachine {
         this.#startKeepalives(now);
         return;
       }
+      if (probe.state === ReapState.InboundOk && probe.received.length === 0) {
+        // A question of a peer that is in doubt. The one on an alternate names those on its current pair: the way back may
+        // be what is broken, so it is answered where it came from. All others are answered where payload goes.
+        this.#stopKeepalives();
+        this.#sendTimerStart = now;
+        const isDoubt = probe.sent.length > 1 && this.#candidates().some((pair) => samePair(pair, answering));
+        this.#sendProbe(isDoubt ? answering : this.#current, "answer: both directions work", now);
+        return;
+      }
       // The peer cannot have heard the final probe when it sent this one; if that was lost, it sends more.
       if (now < this.#finalUnderWayUntil) return;
       if (overtaken) {
@@ -270,6 +279,11 @@ export class ReapMachine {
     }
     this.#heard(now);
     this.#becomeOperational(proven, probe.state, now);
+  }
+
+  /** Whether a probe of the peer came in lately. */
+  hasReceived(report: Report): boolean {
+    return this.#log?.hasReceived(report) ?? false;
   }
 
   /**

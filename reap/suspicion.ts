@@ -64,6 +64,11 @@ export class Suspicion {
     this.#wasWrong = true;
   }
 
+  /** A suspicion was wrong although the silence was not usual: a packet was lost. */
+  noteMistake(): void {
+    this.#wasWrong = true;
+  }
+
   /** Whether the peer was ever suspected although all was well. */
   get wasWrong(): boolean {
     return this.#wasWrong;

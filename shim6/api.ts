@@ -145,6 +145,11 @@ export interface PathInstruction {
   readonly hold: boolean;
   /** Send the held copies that may have been lost, on `pair`. Only with `hold: false`. */
   readonly release: boolean;
+  /**
+   * Send a copy of each packet on this pair as well, those first that are held and may have been lost: until it is known
+   * whether `pair` works, the flow goes on. Only with `hold: true`.
+   */
+  readonly copyTo?: LocatorPair;
 }
 
 /** What the engine wants done. */

@@ -27,7 +27,7 @@ const EXCHANGE_OCTETS = [104, 144, 56];
 /** What a peer that is new may cost at once, in exchanges: enough to learn most pairs of 3x3 locators. */
 const DEPTH = 8;
 /** Gap between the probes of a peer while there is budget for them. */
-const GAP_MS = 250;
+const GAP_MS = 100;
 /** A probe that was not answered in this time is lost. */
 const ANSWER_MS = 1_000;
 /** Peers with which nothing was exchanged for so long are not probed. */
@@ -178,12 +178,13 @@ export class Background {
     }
     this.#earn(peer, background, now);
     if (this.#core.budget.isBusy(now)) return now + RETRY_MS;
-    let best: { context: Context; pair: LocatorPair } | undefined, due = Infinity;
+    let best: { context: Context; pair: LocatorPair } | undefined, due = Infinity, rank = Infinity;
     for (const context of peer.contexts) {
       if (!this.#isCalm(context, now)) continue;
       for (const pair of context.pairs()) {
         const at = book.trialDue(pair, background.freshMs);
-        if (at < due) [best, due] = [{ context, pair }, at];
+        const isFirst = at === due && rankOf(pair, context.current) < rank;
+        if (at < due || isFirst) [best, due, rank] = [{ context, pair }, at, rankOf(pair, context.current)];
       }
     }
     if (best === undefined) return now + RETRY_MS;
@@ -246,4 +247,10 @@ export class Background {
     this.#holdDowns.set(context, { until: now + ms, ms });
     this.#actions.switchPair(context, to, now);
   }
+}
+
+/** What is worth to be known first: the pair in use, then those that could take its place, that share no locator with it. */
+function rankOf(pair: LocatorPair, current: LocatorPair): number {
+  if (samePair(pair, current)) return 0;
+  return 1 + Number(pair.local === current.local) + Number(pair.peer === current.peer);
 }

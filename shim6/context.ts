@@ -53,15 +53,38 @@ export interface Trial {
   deadline: number;
 }
 
-/** A question to a peer that is silent for longer than usual: does the current pair work, does an alternate? */
-export interface Check {
+/** A probe that asks whether a pair works. */
+export interface Question {
+  readonly report: Report;
+  /** When it left, monotonic ms. */
   readonly at: number;
+}
+
+/**
+ * Questions to a peer that is silent for longer than usual, or that asks itself: does the current pair work, does an
+ * alternate? A peer that runs this implementation answers each on its own way back, so that four things can be told apart.
+ */
+export interface Check {
+  /** When the first question left, monotonic ms. */
+  readonly at: number;
+  /** Since when the peer is silent; `at` when it is not. */
   readonly since: number;
-  readonly current: Report;
-  readonly alternate: Report | undefined;
-  /** The peer has answered on the alternate: it is there, and its packets reach us. */
-  alternateAnswered: boolean;
-  /** The peer did not answer if nothing has come by then. */
+  /** The questions on the current pair, oldest first. */
+  readonly asked: Question[];
+  readonly alternate: { readonly pair: LocatorPair; readonly asked: Question[] } | undefined;
+  /** The peer's first question on its current pair, while only the peer is in doubt: nothing is asked unless it stays so. */
+  awaited: Report | undefined;
+  /** The peer has got a question on the current pair: what we send arrives. */
+  currentReported: boolean;
+  /** The peer has got the question on the alternate. */
+  alternateReported: boolean;
+  /** It has got the last question there as well, which left together with the last one on the current pair. */
+  lastReported: boolean;
+  /** More time was given for that. */
+  extended: boolean;
+  /** Something came in answer on the way that the peer uses. */
+  heard: boolean;
+  /** When the next question is due, or the conclusion. */
   deadline: number;
 }
 
@@ -71,6 +94,12 @@ export interface Doubt {
   readonly probed: LocatorPair[];
   /** Whether it was more than a suspicion, so that packets may have been lost. */
   explored: boolean;
+  /** Whether it is over: the current pair stays. */
+  refuted: boolean;
+  /** A pair that works as far as is known: copies of what is sent leave on it as well. */
+  copyTo: LocatorPair | undefined;
+  /** What the datapath was told of it. */
+  toldCopyTo: LocatorPair | undefined;
 }
 
 /** What a context needs from its host. */
@@ -119,6 +148,10 @@ export class Context implements PairSource {
   probesFrom = 0;
   /** The last answer to an ICMPv6 hint. */
   hintedAt = 0;
+  /** When the peer was last asked, in whole ms. */
+  checkedAt = 0;
+  /** Checks in a row after which the peer did not hear of a failure of its own path, or did not act. */
+  deafChecks = 0;
   switches = 0;
   probesSent = 0;
   keepalivesSent = 0;

@@ -321,7 +321,8 @@ export class Core implements ContextHost {
       context.exchange?.deadline ?? Infinity,
       context.update?.deadline ?? Infinity,
       context.trial?.deadline ?? Infinity,
-      context.check?.deadline ?? context.suspectAt,
+      context.check?.deadline ?? Infinity,
+      context.check === undefined || context.check.awaited !== undefined ? context.suspectAt : Infinity,
     );
     if (context.isEstablished) {
       const reapAt = context.machine?.nextDeadline() ?? Infinity;

@@ -180,6 +180,7 @@ export class Engine {
     this.#core.table.rest((context) => this.#failover.knows(context));
     this.#failover.background.handleTimeout(now);
     this.#failover.sharedFate.handleTimeout(now);
+    this.#failover.pauses.handleTimeout(now);
     for (const id of this.#core.deadlines.allDue(now)) {
       const context = this.#core.table.byId(id);
       if (context === undefined) continue; // another one ended it
@@ -204,6 +205,7 @@ export class Engine {
       this.#core.deadlines.next,
       this.#failover.background.nextDeadline(),
       this.#failover.sharedFate.nextDeadline(),
+      this.#failover.pauses.nextDeadline(),
     );
   }
 

@@ -12,8 +12,9 @@ import { Suspicion } from "../reap/suspicion.ts";
 import type { Activity } from "./api.ts";
 import { Background } from "./background.ts";
 import { ICMP_HINT_INTERVAL, QUIET_TIME, TRIAL_PROBES, TRIAL_TIMEOUT } from "./constants.ts";
-import type { Check, Context } from "./context.ts";
+import type { Check, Context, Doubt, Question } from "./context.ts";
 import type { Core, Received } from "./core.ts";
+import { Pauses } from "./pauses.ts";
 import { SharedFate } from "./shared_fate.ts";
 import { EngineError } from "./errors.ts";
 
@@ -26,11 +27,14 @@ export class Failover {
   readonly background: Background;
   /** Contexts that are to explore in their turn. */
   readonly sharedFate: SharedFate;
+  /** Contexts whose next packet is worth a copy. */
+  readonly pauses: Pauses;
   readonly #core: Core;
 
   constructor(core: Core) {
     this.#core = core;
     this.sharedFate = new SharedFate(core, (context, cause, now) => this.#fail(context, cause, now));
+    this.pauses = new Pauses(core, (context, now) => this.#settle(context, now));
     this.background = new Background(core, {
       probe: (context, pair, report, now) =>
         this.#sendProbe(context, pair, ReapState.InboundOk, [report], [], "how long is this path?", now),
@@ -41,7 +45,7 @@ export class Failover {
 
   /** Whether something is planned for the context that it does not know itself. */
   knows(context: Context): boolean {
-    return this.background.knows(context) || this.sharedFate.knows(context);
+    return this.background.knows(context) || this.sharedFate.knows(context) || this.pauses.knows(context);
   }
 
   /** The context is ESTABLISHED on `pair`, on which a nonce or validator of ours just came back. */
@@ -72,6 +76,7 @@ export class Failover {
     context.suspectAt = Infinity;
     this.background.forget(context);
     this.sharedFate.forget(context);
+    this.pauses.forget(context);
     context.update = undefined;
     context.current = context.ulid;
     this.#core.activity.clear(context.id);
@@ -101,6 +106,7 @@ export class Failover {
     table.set(id, activity);
     if (!context.isEstablished || this.#isQuiet(context, now)) return;
     this.background.consider(context, now);
+    this.pauses.consider(context, activity, now);
     const machine = this.#machineOf(context);
     const hasSent = lastSent > sentBefore, hasReceived = lastReceived > receivedBefore;
     if (hasReceived) this.#learn(context, activity, hasSent);
@@ -135,12 +141,14 @@ export class Failover {
     const pair = { local: destination, peer: source };
     this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
     this.#readTrial(context, message.received, now);
-    this.#readCheck(context, message.received, now);
+    this.#readCheck(context, message.received, pair, now);
     this.background.handleReports(context, message.received, pair, now);
     // Background probes say InboundOk on any pair. While we explore it is the peer's choice, unless a later one comes.
     const isChoice = message.state === ReapState.Operational ||
       context.inDoubt && message.state === ReapState.InboundOk;
     if (isChoice) context.incoming = context.intern(destination, source);
+    // Before the machine hears of the probe: what comes on an alternate does not end the silence on the path in use.
+    if (isDoubt(message)) this.#beDoubted(context, message.sent, now);
     this.#machineOf(context).handleProbe(message, source, destination, now);
     this.#settle(context, now);
   }
@@ -289,8 +297,9 @@ export class Failover {
   /** Timers of REAP, the trial of a pair, and the end of a context that nobody uses. */
   handleTimeout(context: Context, now: number): void {
     if (context.trial !== undefined && now >= context.trial.deadline) this.#tryPair(context, now);
-    if (context.check === undefined && now >= context.suspectAt) this.#ask(context, now);
-    else if (context.check !== undefined && now >= context.check.deadline) this.#giveUpCheck(context, now);
+    const { check } = context;
+    if (now >= context.suspectAt && (check === undefined || check.awaited !== undefined)) this.#suspect(context, now);
+    else if (check !== undefined && now >= check.deadline) this.#goOnChecking(context, now);
     if (context.machine === undefined || this.#isQuiet(context, now)) return;
     if (context.machine.probeDue(now)) {
       const at = this.#core.budget.nextAt(now);
@@ -339,71 +348,180 @@ export class Failover {
     if (context.suspectAt < Infinity) return;
     const experience = context.suspicion ?? NO_EXPERIENCE;
     if (!experience.isSuspect(since, lastSent, this.#core.reap.profile.sendTimeoutMs)) return;
-    context.doubt = { probed: [], explored: false };
+    this.#doubt(context);
     this.#core.event(context, { kind: "suspect", silentMs: now - since, usualMs: experience.usualMs }, now);
+  }
+
+  #doubt(context: Context): Doubt {
+    return context.doubt ??= { probed: [], explored: false, refuted: false, copyTo: undefined, toldCopyTo: undefined };
   }
 
   /** When the silence that began at `since` is to be asked about; never if the profile does not want it. */
   #planSuspicion(context: Context, since: number): void {
     const { suspicion: timing, sendTimeoutMs } = this.#core.reap.profile;
     const { suspicion, machine } = context;
-    context.suspectAt = since === 0 || timing === undefined || suspicion === undefined ||
-        Number.isNaN(suspicion.usualMs) || machine?.state !== ReapState.Operational
-      ? Infinity
-      : since + suspicion.suspectAfterMs(sendTimeoutMs, timing);
+    if (
+      since === 0 || timing === undefined || suspicion === undefined || Number.isNaN(suspicion.usualMs) ||
+      machine?.state !== ReapState.Operational
+    ) {
+      context.suspectAt = Infinity;
+      return;
+    }
+    let afterMs = suspicion.suspectAfterMs(sendTimeoutMs, timing);
+    // In a steady stream something is always on its way here; after a pause the answer takes a whole round trip.
+    const rttMs = this.#core.book.get(context.current)?.rttMs ?? NaN;
+    const heard = Math.max(machine.lastHeard, this.#core.activity.lastReceived(context.id));
+    if (since - heard > rttMs) afterMs = Math.max(afterMs, this.#answerMs(context.current));
+    context.suspectAt = since + Math.min(afterMs, sendTimeoutMs);
   }
 
-  /**
-   * Asks a silent peer on the current pair and on the best alternate. The probes say InboundOk, so that a peer to which all
-   * is well answers and stays in Operational (RFC 5534 §6.8). Payload goes on meanwhile, and copies are kept.
-   */
-  #ask(context: Context, now: number): void {
+  /** The peer is silent for longer than usual. */
+  #suspect(context: Context, now: number): void {
     context.suspectAt = Infinity;
     const since = this.#core.activity.unansweredSince(context.id);
-    const machine = this.#machineOf(context);
-    if (since === 0 || machine.state !== ReapState.Operational) return;
-    const { policy, profile, book, random } = this.#core.reap;
-    const { current } = context;
+    if (since === 0 || this.#machineOf(context).state !== ReapState.Operational) return;
     if (this.#isKnownDead(context, now)) return this.sharedFate.begin(context, "shared-fate", now);
     const { budget } = this.#core;
     if (budget.nextAt(now) > now) {
       context.suspectAt = budget.nextAt(now);
       return;
     }
-    const others = context.pairs().filter((pair) => !samePair(pair, current));
-    const preference = (pair: LocatorPair) => context.preference(pair);
-    const start = {
-      pairs: others,
-      current,
-      cause: "suspicion",
-      book,
-      preference,
-      timing: profile,
-      random,
-      now,
-    } as const;
-    const alternate = others.length === 0 ? undefined : policy.plan(start).next(now).pair;
-    const check: Check = {
+    if (context.check === undefined) this.#beginCheck(context, since, now);
+    this.#ask(context, now);
+  }
+
+  /**
+   * The peer does not hear us, or is not sure: each host has to find out whether its own path works. At first copies are
+   * enough, since most doubts are over with the first answer; if the peer asks again, or stays silent, so do we.
+   */
+  #beDoubted(context: Context, sent: readonly Report[], now: number): void {
+    if (this.#core.reap.profile.suspicion === undefined || this.#isQuiet(context, now)) return;
+    if (this.#machineOf(context).state !== ReapState.Operational) return;
+    const first = sent[sent.length - 1], isPersistent = sent.length > 2;
+    if (context.check === undefined) {
+      if (!isPersistent && now - context.checkedAt < ASK_BACK_INTERVAL) return;
+      if (now - this.#core.activity.lastSent(context.id) > ASK_BACK_AFTER) return;
+      if (this.#core.budget.nextAt(now) > now) return;
+      const check = this.#beginCheck(context, this.#core.activity.unansweredSince(context.id) || now, now);
+      check.awaited = first;
+      check.deadline = now + this.#questionGapMs(context.current);
+    }
+    if (isPersistent && context.check?.awaited !== undefined) this.#ask(context, now);
+  }
+
+  /** Only the peer is in doubt. What it asked on its current pair tells which direction may be broken. */
+  #awaitPeer(context: Context, awaited: Report, now: number): void {
+    const check = context.check!;
+    if (!this.#machineOf(context).hasReceived(awaited)) return this.#ask(context, now);
+    // Its path works, so that ours may be what is broken. Then it will ask again, since our answer is lost.
+    const end = check.at + 3 * this.#answerMs(context.current);
+    if (now >= end) return this.#endCheck(context, false, now);
+    check.deadline = end;
+    this.#core.reschedule(context);
+  }
+
+  #beginCheck(context: Context, since: number, now: number): Check {
+    const pair = this.#alternate(context, now);
+    const doubt = this.#doubt(context);
+    if (pair !== undefined && this.#isKnownToWork(context, pair)) doubt.copyTo = pair;
+    context.checkedAt = Math.floor(now);
+    return context.check = {
       at: now,
       since,
-      current: this.#question(current),
-      alternate: alternate && this.#question(alternate),
-      alternateAnswered: false,
-      deadline: now + this.#answerMs(current, now - since),
+      asked: [],
+      alternate: pair && { pair, asked: [] },
+      awaited: undefined,
+      currentReported: false,
+      alternateReported: false,
+      lastReported: false,
+      extended: false,
+      heard: false,
+      deadline: now,
     };
-    context.check = check;
-    for (let asked = 0; asked < (alternate === undefined ? 1 : 2); asked++) budget.probe(now);
-    context.doubt ??= { probed: [], explored: false };
-    this.#core.event(context, { kind: "suspect", silentMs: now - since, usualMs: context.suspicion!.usualMs }, now);
-    this.#sendProbe(context, current, ReapState.InboundOk, [check.current], [], "does the current pair work?", now);
-    if (alternate !== undefined) {
-      this.#sendProbe(context, alternate, ReapState.InboundOk, [check.alternate!], [], "does another pair work?", now);
-    }
+  }
+
+  /**
+   * Asks on the current pair and on an alternate. The probes say InboundOk, so that a peer to which all is well answers
+   * and stays in Operational (RFC 5534 §6.8). Payload goes on, and copies of it leave on the alternate if that is known
+   * to work: so nothing is lost while the answer is awaited, and a question more costs no time.
+   */
+  #ask(context: Context, now: number): void {
+    const check = context.check!;
+    check.awaited = undefined;
+    const usualMs = context.suspicion?.usualMs ?? NaN;
+    this.#core.event(context, { kind: "suspect", silentMs: now - check.since, usualMs }, now);
+    this.#goOnChecking(context, now);
+  }
+
+  /** One more question on the current pair, or the conclusion: packets get lost, so no single one decides. */
+  #goOnChecking(context: Context, now: number): void {
+    const check = context.check!, { current } = context;
+    const { asked } = check;
+    if (check.awaited !== undefined) return this.#awaitPeer(context, check.awaited, now);
+    const questions = this.#questionsFor(context);
+    if (asked.length === questions) return this.#conclude(context, now);
+    const question = this.#question(current, now);
+    asked.push(question);
+    const why = asked.length === 1 ? "does the current pair work?" : "does the current pair work, really?";
+    this.#core.budget.probe(now);
+    this.#sendProbe(context, current, ReapState.InboundOk, [question.report], [], why, now);
+    if (asked.length === 1 || asked.length === questions) this.#askAlternate(context, now);
+    // The last question leaves when the first should have been answered: then the peer knows that it was not.
+    const answerMs = this.#answerMs(current);
+    if (asked.length === questions) check.deadline = now + answerMs;
+    else if (asked.length === questions - 1) check.deadline = Math.max(asked[0].at + answerMs, now);
+    else check.deadline = now + this.#questionGapMs(current);
     this.#settle(context, now);
   }
 
-  #question({ local, peer }: LocatorPair): Report {
-    return { source: local, destination: peer, nonce: this.#core.nonce(), data: 0 };
+  /** The question on the alternate names those on the current pair, and so tells the peer of the doubt. */
+  #askAlternate(context: Context, now: number): void {
+    const { asked, alternate } = context.check!;
+    if (alternate === undefined) return;
+    const question = this.#question(alternate.pair, now);
+    alternate.asked.push(question);
+    const sent = [question.report, ...asked.toReversed().map(({ report }) => report)];
+    this.#core.budget.probe(now);
+    this.#sendProbe(context, alternate.pair, ReapState.InboundOk, sent, [], "does another pair work?", now);
+  }
+
+  #question({ local, peer }: LocatorPair, at: number): Question {
+    return { report: { source: local, destination: peer, nonce: this.#core.nonce(), data: 0 }, at };
+  }
+
+  /** In a dense stream many packets speak for a failure, in a sparse one a single lost one may, if packets do get lost. */
+  #questionsFor({ check, suspicion }: Context): number {
+    const { at, since } = check!;
+    const isSparse = Math.max(at - since, suspicion?.usualMs || 0) > SPARSE_SILENCE;
+    return !isSparse ? QUESTIONS : suspicion?.wasWrong ? LOSSY_QUESTIONS : SPARSE_QUESTIONS;
+  }
+
+  /**
+   * The pair to fall back to: of those that share the fewest locators with what is in doubt, and that are known to work if
+   * there is one, the policy's first choice.
+   */
+  #alternate(context: Context, now: number): LocatorPair | undefined {
+    const { current, incoming } = context;
+    const others = context.pairs().filter((pair) => !samePair(pair, current));
+    if (others.length === 0) return undefined;
+    const doubtful = [current, incoming ?? current];
+    const cost = (pair: LocatorPair) =>
+      2 * (Number(doubtful.some(({ local }) => local === pair.local)) +
+          Number(doubtful.some(({ peer }) => peer === pair.peer))) +
+      Number(!this.#isKnownToWork(context, pair));
+    const least = Math.min(...others.map(cost));
+    const { policy, profile, book, random } = this.#core.reap;
+    const pairs = others.filter((pair) => cost(pair) === least);
+    const preference = (pair: LocatorPair) => context.preference(pair);
+    const start = { pairs, current, cause: "suspicion", book, preference, timing: profile, random, now } as const;
+    return policy.plan(start).next(now).pair;
+  }
+
+  /** Whether the pair answered when it was last tried, so that payload may be sent to the peer there (RFC 5533 §7.2). */
+  #isKnownToWork(context: Context, pair: LocatorPair): boolean {
+    const record = this.#core.book.get(pair);
+    return record !== undefined && record.lastSuccess > record.lastFailure && record.trialsUnanswered === 0 &&
+      context.peer!.isProven(pair.peer);
   }
 
   /** Whether other contexts have shown that a locator in use is dead: no question is needed. */
@@ -413,62 +531,123 @@ export class Failover {
   }
 
   /** How long to wait for an answer to a question, in ms. */
-  #answerMs(pair: LocatorPair, silentMs: number): number {
+  #answerMs(pair: LocatorPair): number {
     const record = this.#core.book.get(pair);
     if (record === undefined || Number.isNaN(record.rttMs)) return UNKNOWN_ANSWER_TIME;
     const { rttMs, rttVarianceMs } = record;
     const isRepeated = rttVarianceMs !== rttMs / 2; // else there was one measurement, and the deviation is only a guess
     const tail = isRepeated ? Math.min(rttMs + 4 * rttVarianceMs, 2 * rttMs) : 0;
-    // A sparse flow has fewer packets as evidence, and less to lose by waiting.
-    const sparse = Math.min(silentMs * SPARSE_SHARE, 3 * rttMs);
-    return Math.max(LEAST_ANSWER_TIME, ANSWER_PATIENCE * rttMs, tail, sparse);
+    return Math.max(LEAST_ANSWER_TIME, ANSWER_PATIENCE * rttMs, tail);
   }
 
-  #readCheck(context: Context, received: readonly Report[], now: number): void {
+  #questionGapMs(pair: LocatorPair): number {
+    return Math.min(LARGEST_QUESTION_GAP, Math.max(LEAST_QUESTION_GAP, this.#answerMs(pair) / QUESTION_GAPS));
+  }
+
+  /** Reads the reports of a probe that came in on the reverse of `back`. */
+  #readCheck(context: Context, received: readonly Report[], back: LocatorPair, now: number): void {
     const { check } = context;
     if (check === undefined) return;
-    const isReported = (asked: Report | undefined) =>
-      received.some((report) =>
-        report.nonce === asked?.nonce && report.source === asked.source && report.destination === asked.destination
+    const { asked, alternate } = check;
+    const isReported = ({ report }: Question) =>
+      received.some(({ nonce, source, destination }) =>
+        nonce === report.nonce && source === report.source && destination === report.destination
       );
-    const pairOf = ({ source, destination }: Report): LocatorPair => ({ local: source, peer: destination });
-    for (const asked of [check.current, check.alternate]) {
-      if (asked === undefined || !isReported(asked)) continue;
-      if (asked === check.alternate) check.alternateAnswered = true;
-      context.peer!.prove(asked.destination);
-      this.#core.book.probeAnswered(pairOf(asked), now - check.at, now);
-      const event = { kind: "probe-answered", pair: pairOf(asked), nonce: asked.nonce, rttMs: now - check.at } as const;
-      this.#core.event(context, event, now);
+    // Newest first: an answer that reports several is the answer to the last one.
+    const current = asked.findLast(isReported);
+    if (current !== undefined && !check.currentReported) this.#noteAnswer(context, current, now);
+    check.currentReported ||= current !== undefined;
+    const ofAlternate = alternate?.asked.findLast(isReported);
+    if (ofAlternate !== undefined && !check.alternateReported) {
+      this.#noteAnswer(context, ofAlternate, now);
+      check.alternateReported = true;
+      this.#doubt(context).copyTo ??= alternate!.pair;
     }
-    if (!isReported(check.current)) return; // what answers on the alternate only does not speak for the current pair
-    this.#endCheck(context, now);
+    check.lastReported ||= ofAlternate !== undefined && ofAlternate === alternate!.asked[1];
+    if (current === undefined && ofAlternate === undefined) return;
+    // What comes back on the reverse of the alternate says nothing about the path that the peer uses.
+    const isOnAlternate = alternate !== undefined && samePair(back, alternate.pair) &&
+      !(context.incoming !== undefined && samePair(back, context.incoming));
+    check.heard ||= !isOnAlternate;
+    if (check.currentReported && check.heard) this.#endCheck(context, true, now);
   }
 
-  /** The peer is only slow. Such a silence is usual, from now on. */
-  #endCheck(context: Context, now: number): void {
+  #noteAnswer(context: Context, { report: { source, destination, nonce }, at }: Question, now: number): void {
+    const pair = { local: source, peer: destination }, rttMs = now - at;
+    context.peer!.prove(destination);
+    this.#core.book.probeAnswered(pair, rttMs, now);
+    this.#core.event(context, { kind: "probe-answered", pair, nonce, rttMs }, now);
+  }
+
+  /** The current pair stays. `learn`: the peer is only slow, and such a silence is usual from now on. */
+  #endCheck(context: Context, learn: boolean, now: number): void {
     const { check } = context;
     context.check = undefined;
-    if (context.doubt?.explored === false) context.doubt = undefined;
-    context.suspicion?.refuted(check!.since, now);
+    if (context.doubt !== undefined) context.doubt.refuted = true;
+    if (check!.heard) context.deafChecks = 0;
+    if (learn) context.suspicion?.refuted(check!.since, check!.at);
+    else context.suspicion?.noteMistake();
+    this.#settle(context, now);
   }
 
-  /** No answer on the current pair. Payload that came in meanwhile speaks for the peer's path, and for ours if it acknowledges. */
-  #giveUpCheck(context: Context, now: number): void {
-    const { at, since, alternate, alternateAnswered } = context.check!;
-    const machine = this.#machineOf(context);
-    if (this.#core.activity.lastReceived(context.id) > at) return this.#endCheck(context, now);
-    const { current } = context;
-    // The question may have been lost: never decide on one packet where packets are known to get lost.
-    if (alternate !== undefined && (alternateAnswered || now - since > SPARSE_SILENCE || context.suspicion!.wasWrong)) {
-      const again = this.#question(current);
-      const deadline = now + this.#answerMs(current, now - since);
-      context.check = { at: now, since, current: again, alternate: undefined, alternateAnswered, deadline };
-      this.#core.budget.probe(now);
-      this.#sendProbe(context, current, ReapState.InboundOk, [again], [], "does the current pair work, really?", now);
-      return this.#settle(context, now);
+  /** All answers should be there. */
+  #conclude(context: Context, now: number): void {
+    const check = context.check!;
+    const { currentReported, alternateReported, at } = check;
+    if (this.#machineOf(context).state !== ReapState.Operational) {
+      context.check = undefined;
+      return;
     }
+    const payloadCame = this.#core.activity.lastReceived(context.id) > at;
+    if (currentReported) {
+      // Only the peer's path is broken, and the peer, which has been told of the doubt, can change it.
+      if (payloadCame || ++context.deafChecks < DEAF_CHECKS) return this.#endCheck(context, false, now);
+    } else if (alternateReported) {
+      // The last answer there tells which questions the peer had by then. It may be late, too.
+      if (check.lastReported || check.extended) return this.#fallBack(context, now);
+      check.extended = true;
+      check.deadline = now + this.#answerMs(context.current);
+      return this.#core.reschedule(context);
+    } else if (payloadCame) return this.#endCheck(context, true, now);
     context.check = undefined;
-    if (machine.state === ReapState.Operational) this.sharedFate.begin(context, "suspicion", now);
+    this.sharedFate.begin(context, "suspicion", now);
+    this.#core.reschedule(context);
+  }
+
+  /**
+   * The peer gets what is sent on the alternate, and got none of the questions on the current pair: no exploration is
+   * needed, the pair it would find is known (RFC 5533 §7.2 is satisfied by the answer). The peer, which sends on a path of
+   * its own, is told.
+   */
+  #fallBack(context: Context, now: number): void {
+    const { at, since, asked, alternate } = context.check!;
+    const { current: from } = context, { pair: to } = alternate!;
+    context.check = undefined;
+    this.#doubt(context).explored = true;
+    this.#core.book.failed(from, now);
+    this.#core.book.heard(to);
+    this.sharedFate.failed(from, now - since, now);
+    context.machine?.switchTo(to, now);
+    context.current = to;
+    this.#switched(context, from, "suspicion", now);
+    const detectionMs = at - since, explorationMs = now - at, probes = asked.length + 1;
+    context.lastFailure = { cause: "suspicion", detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
+    this.background.recovered(context, now);
+    this.#core.event(
+      context,
+      { kind: "recovered", cause: "suspicion", detectionMs, explorationMs, pair: to, probes },
+      now,
+    );
+    this.#sendProbe(
+      context,
+      to,
+      ReapState.Operational,
+      [this.#question(to, now).report],
+      [],
+      "payload takes this pair now",
+      now,
+    );
+    this.#settle(context, now);
   }
 
   /** Carries out what the machine wants; to be called after every call to it. */
@@ -496,6 +675,7 @@ export class Failover {
         return this.#sendKeepalive(context, effect.pair);
       case "state":
         if (effect.from === ReapState.Operational) {
+          context.check = undefined;
           this.#core.budget.exploration(now);
           if (effect.cause !== "answered" && SHARED.has(effect.cause)) {
             const incoming = effect.cause === "peer-probe" ? undefined : context.incoming;
@@ -504,8 +684,8 @@ export class Failover {
           }
         }
         if (effect.to !== ReapState.Operational) {
-          context.doubt ??= { probed: [], explored: true };
-          context.doubt.explored = true;
+          this.#doubt(context).explored = true;
+          this.#copyWhileExploring(context, now);
         } else if (context.update?.deadline === Infinity) context.update.deadline = now;
         this.#core.event(context, { kind: "reap", from: effect.from, to: effect.to, cause: effect.cause }, now);
         return;
@@ -525,6 +705,15 @@ export class Failover {
         this.#core.event(context, { kind: "recovered", cause, detectionMs, explorationMs, pair, probes }, now);
       }
     }
+  }
+
+  /** Until a pair is confirmed, copies leave on the best one that worked when it was last tried. */
+  #copyWhileExploring(context: Context, now: number): void {
+    if (this.#core.reap.profile.suspicion === undefined) return;
+    const doubt = this.#doubt(context);
+    if (doubt.copyTo !== undefined) return;
+    const pair = this.#alternate(context, now);
+    if (pair !== undefined && this.#isKnownToWork(context, pair)) doubt.copyTo = pair;
   }
 
   #sendKeepalive(context: Context, { local, peer }: LocatorPair): void {
@@ -570,16 +759,32 @@ export class Failover {
    */
   #tellPath(context: Context): void {
     const { doubt } = context;
-    if (doubt !== undefined && !context.inDoubt) {
+    if (doubt !== undefined && !context.inDoubt && context.check === undefined) {
       const silent = this.#core.activity.unansweredSince(context.id) > 0;
-      if (doubt.explored || !silent) context.doubt = undefined;
+      if (doubt.explored || doubt.refuted || !silent) {
+        if (doubt.explored) this.pauses.end(context);
+        context.doubt = undefined;
+      }
     }
-    const hold = context.doubt !== undefined;
-    if (context.fii !== 0 || hold === context.toldHold && samePair(context.current, context.toldPair)) return;
-    const release = context.toldHold && !hold && doubt?.explored === true;
+    const copyTo = context.doubt?.copyTo, toldCopyTo = doubt?.toldCopyTo;
+    const hold = context.doubt !== undefined || this.pauses.has(context);
+    if (
+      context.fii !== 0 ||
+      hold === context.toldHold && copyTo === toldCopyTo && samePair(context.current, context.toldPair)
+    ) return;
+    const wereCopied = toldCopyTo !== undefined && samePair(toldCopyTo, context.current);
+    const release = context.toldHold && !hold && doubt?.explored === true && !wereCopied;
     context.toldHold = hold;
     context.toldPair = context.current;
-    this.#core.emit({ type: "path", id: context.id, pair: context.current, hold, release });
+    if (context.doubt !== undefined) context.doubt.toldCopyTo = copyTo;
+    this.#core.emit({
+      type: "path",
+      id: context.id,
+      pair: context.current,
+      hold,
+      release,
+      ...(copyTo === undefined ? {} : { copyTo }),
+    });
   }
 
   /** Probes the pair that the operator wants. InboundOk, so that a peer answers without leaving Operational (§6.8). */
@@ -627,10 +832,19 @@ export class Failover {
 const UNKNOWN_ANSWER_TIME = 100;
 /** A question is answered within this multiple of the round-trip time, or this many ms, or as RFC 6298 §2.3 has it. */
 const ANSWER_PATIENCE = 1.25, LEAST_ANSWER_TIME = 15;
-/** The wait for an answer is at least this share of the silence that led to the question, up to three round-trip times. */
-const SPARSE_SHARE = 1 / 8;
-/** After a silence of so many ms, which a few lost packets of a sparse flow can explain, a second question is asked. */
-const SPARSE_SILENCE = 200;
+/** Questions on the current pair before it is given up: in a dense stream, after longer silences, over a lossy path. */
+const QUESTIONS = 3, SPARSE_QUESTIONS = 4, LOSSY_QUESTIONS = 5, SPARSE_SILENCE = 200;
+/** The time between questions: this part of the time to an answer, within these bounds in ms. */
+const QUESTION_GAPS = 6, LEAST_QUESTION_GAP = 4, LARGEST_QUESTION_GAP = 50;
+/** After so many checks in a row in which only the peer's own path failed it is told that it is not heard. */
+const DEAF_CHECKS = 3;
+/** A peer's doubt makes this host ask at most once in this time, in ms, if it has sent payload in the second one. */
+const ASK_BACK_INTERVAL = 100, ASK_BACK_AFTER = 10_000;
+
+/** Whether a probe is a question on an alternate, which names the questions on the current pair. */
+function isDoubt({ state, sent, received }: Probe): boolean {
+  return state === ReapState.InboundOk && sent.length > 1 && received.length === 0;
+}
 
 /** Causes that may hit other contexts too, and that they are not told of anyway. */
 const SHARED: ReadonlySet<FailureCause> = new Set(["send-timer", "suspicion", "peer-probe", "icmp", "shared-fate"]);

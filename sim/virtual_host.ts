@@ -53,6 +53,8 @@ interface DatapathContext {
   peerTag: ContextTag;
   pair: LocatorPair;
   hold: boolean;
+  /** Where copies of what is sent go as well. */
+  copyTo: LocatorPair | undefined;
   /** The newest packets sent while on hold. */
   held: { readonly payload: VirtualPayload; readonly at: number }[];
   readonly activity: Activity;
@@ -200,7 +202,8 @@ export class VirtualHost {
     activity.lastSent = now;
     if (activity.firstUnanswered === 0) activity.firstUnanswered = now;
     activity.firstUnreplied = 0;
-    this.#emitPayload(context, payload);
+    this.#emitPayload(context, payload, context.pair);
+    if (context.copyTo !== undefined) this.#emitPayload(context, payload, context.copyTo);
     if (context.hold) {
       context.held.push({ payload, at: now });
       if (context.held.length > HELD_MAX) context.held.shift();
@@ -316,9 +319,9 @@ export class VirtualHost {
     engine.handleActivity(context.id, context.activity, this.#network.clock.now);
   }
 
-  #emitPayload(context: DatapathContext, payload: VirtualPayload): void {
-    const { local: source, peer: destination } = context.pair;
-    const tag = samePair(context.pair, context.ulid) ? undefined : context.peerTag;
+  #emitPayload(context: DatapathContext, payload: VirtualPayload, pair: LocatorPair): void {
+    const { local: source, peer: destination } = pair;
+    const tag = samePair(pair, context.ulid) ? undefined : context.peerTag;
     this.#transmit({ kind: "payload", source, destination, payload, tag });
   }
 
@@ -366,6 +369,7 @@ export class VirtualHost {
           peerTag,
           pair: ulid,
           hold: false,
+          copyTo: undefined,
           held: [],
           activity: emptyActivity(),
           changed: false,
@@ -395,11 +399,12 @@ export class VirtualHost {
         const context = this.#contexts.get(effect.id)!;
         context.pair = effect.pair;
         context.hold = effect.hold;
-        if (effect.hold) return;
+        context.copyTo = effect.copyTo;
+        const to = effect.copyTo ?? (effect.release ? effect.pair : undefined);
         const { held, activity } = context;
-        context.held = [];
-        if (!effect.release) return;
-        for (const { payload, at } of held) if (at > activity.lastReceived) this.#emitPayload(context, payload);
+        if (!effect.hold) context.held = [];
+        if (to === undefined) return;
+        for (const { payload, at } of held) if (at > activity.lastReceived) this.#emitPayload(context, payload, to);
         return;
       }
       case "event":

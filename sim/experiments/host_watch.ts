@@ -44,13 +44,21 @@ export class HostWatch {
       case "reap":
         this.operational = event.to === ReapState.Operational;
         if (this.operational) this.backAt = event.at;
-        else if (event.from === ReapState.Operational) {
-          this.departures++;
-          if (this.departures > 1) return;
-          this.leftAt = event.at;
-          this.cause = event.cause;
-        }
+        else if (event.from === ReapState.Operational) this.#leave(event.at, event.cause);
+        return;
+      case "recovered":
+        // Without an exploration: a host that knew where to go.
+        if (this.backAt === event.at) return;
+        this.#leave(event.at - event.explorationMs, event.cause);
+        this.backAt = event.at;
     }
+  }
+
+  #leave(at: number, cause: FailureCause | "answered"): void {
+    this.departures++;
+    if (this.departures > 1) return;
+    this.leftAt = at;
+    this.cause = cause;
   }
 
   /** From the first departure to the last return, ms; NaN if the host never left, Infinity if it is not back. */

@@ -454,6 +454,42 @@ test(
   },
 );
 
+test(
+  "copies leave on a second way as long as the path is in doubt, those first that may have been lost",
+  (hosts, datapath) => {
+    using a = new Datagrams(hosts.a, hosts.b), b = new Datagrams(hosts.b, hosts.a);
+    const copyTo = { local: hosts.a.address(2), peer: hosts.b.address(2) };
+    datapath.setPath("a", 1, { hold: true });
+    hosts.b.netlink.setLink("eth1", { up: false });
+    a.send(pattern(20));
+    a.send(pattern(21));
+    datapath.setPath("a", 1, { hold: true, copyTo });
+    for (const n of [20, 21]) assertEquals(b.receive(), pattern(n));
+    a.send(pattern(22));
+    assertEquals(b.receive(), pattern(22));
+    assertEquals(datapath.a.counters().copied, 3);
+    datapath.setPath("a", 2);
+    a.send(pattern(23));
+    assertEquals(b.receive(), pattern(23));
+    assertEquals(datapath.a.counters().copied, 3);
+  },
+);
+
+test("a context on hold that sends after a pause is told of, once", async (hosts, datapath) => {
+  using a = new Datagrams(hosts.a, hosts.b), _b = new Datagrams(hosts.b, hosts.a);
+  datapath.setPath("a", 1, { hold: true });
+  const set = new PollSet();
+  set.set(datapath.a.noticeFd, PollEvent.IN);
+  for (let pause = 0; pause < 2; pause++) {
+    a.send(pattern(20));
+    a.send(pattern(21));
+    assertEquals(set.wait(2000), 1);
+    assertEquals(datapath.a.nextNotice(), { type: "resumed" });
+    assertEquals(datapath.a.nextNotice(), undefined);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+  }
+});
+
 test("TCP resumes at once after a release", async (hosts, datapath) => {
   using connection = await connect(hosts);
   await exchange(connection, 10_000);
