@@ -137,6 +137,7 @@ export class ReapMachine {
   #unansweredSince = Infinity;
   #lastSent = -Infinity;
   #lastHeard = -Infinity;
+  #lastHeardInUse = -Infinity;
   /** The peer's probes that are older than our final one come in until then. */
   #finalUnderWayUntil = -Infinity;
   /** Whether probes of the last exploration that come in late need no answer: the plan had sent others after them. */
@@ -168,9 +169,12 @@ export class ReapMachine {
     return Number.isNaN(this.#announcedTimeoutMs) ? this.#env.profile.keepaliveTimeoutMs : this.#announcedTimeoutMs;
   }
 
-  /** When something was last heard from the peer, monotonic ms; -Infinity: never. Payload sent before needs no answer. */
+  /**
+   * When something was last heard from the peer on the path that it uses, monotonic ms; -Infinity: never. Payload sent
+   * before needs no answer. A probe on another path says nothing about the one in use.
+   */
   get lastHeard(): number {
-    return this.#lastHeard;
+    return this.#lastHeardInUse;
   }
 
   /**
@@ -237,7 +241,7 @@ export class ReapMachine {
         this.#sendScheduled(now, answering, probe.sent.length);
         return;
       }
-      this.#heard(now);
+      this.#heard(now, samePair(answering, this.#source.incoming ?? this.#current));
       note();
       if (probe.state === ReapState.Operational) {
         this.#startKeepalives(now);
@@ -367,8 +371,9 @@ export class ReapMachine {
 
   // Timers
 
-  #heard(at: number): void {
+  #heard(at: number, isInUse = true): void {
     this.#lastHeard = Math.max(this.#lastHeard, at);
+    if (isInUse) this.#lastHeardInUse = Math.max(this.#lastHeardInUse, at);
     if (at >= this.#sendTimerStart) this.#sendTimerStart = Infinity;
     if (at >= this.#unansweredSince) this.#unansweredSince = Infinity;
   }
