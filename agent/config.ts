@@ -209,7 +209,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
       }
     });
 
-  const policy = string("policy", "random");
+  const policy = string("policy", "adaptive");
   try {
     createPolicy(policy);
   } catch (error) {
@@ -217,7 +217,7 @@ export function checkConfig(raw: RawConfig, origin: (key: ConfigKey) => string):
     throw error;
   }
 
-  const named = PROFILES[oneOf("profile", Object.keys(PROFILES), "rfc5534")];
+  const named = PROFILES[oneOf("profile", Object.keys(PROFILES), "fast")];
   const profile: Profile = {
     ...named,
     // Below one second the peer could not be told: the option counts whole seconds (RFC 5534 §5.3).

@@ -30,8 +30,13 @@ interface Flag {
 }
 
 const FLAGS: Readonly<Record<string, Flag>> = {
-  "policy": { key: "policy", value: "NAME", help: "path-selection policy (below)", read: "string" },
-  "profile": { key: "profile", value: "NAME", help: `timers: ${Object.keys(PROFILES).join(", ")}`, read: "string" },
+  "policy": { key: "policy", value: "NAME", help: "path-selection policy (below; adaptive)", read: "string" },
+  "profile": {
+    key: "profile",
+    value: "NAME",
+    help: `timers: ${Object.keys(PROFILES).join(", ")} (fast)`,
+    read: "string",
+  },
   "datapath": { key: "datapath", value: "NAME", help: `backend: ${DATAPATHS.join(", ")}`, read: "string" },
   "accounting": {
     key: "accounting",

@@ -306,7 +306,9 @@ async function once(each: Case, run: number): Promise<number | null> {
     if (each.system === "mptcp") await prepareMptcp(topology);
     const transport = each.system === "mptcp" ? "mptcp" : each.transport;
     const pace = [PORT, each.everyMs < 0 ? EVERY_MS : each.everyMs, BLOCK_BYTES];
-    const server = new End(topology, topology.b, ["serve", transport, ulid.peer, ...pace]);
+    // A server that went on sending would notice the failure during the pause.
+    const served = each.measure === "after-pause" ? [PORT, -1, BLOCK_BYTES] : pace;
+    const server = new End(topology, topology.b, ["serve", transport, ulid.peer, ...served]);
     await server.line("listening");
     const client = new End(topology, topology.a, ["client", transport, ulid.local, ulid.peer, ...pace]);
     try {

@@ -5,7 +5,8 @@ Multipath TCP. Prints a JSON object a line; all times are monotonic milliseconds
     stream.py serve  TRANSPORT ADDRESS PORT EVERY_MS BYTES     tells of arrivals that come late
     stream.py client TRANSPORT LOCAL PEER PORT EVERY_MS BYTES  reads commands: pause, resume, connect, quit
 
-TRANSPORT: tcp, mptcp or udp. EVERY_MS 0: as fast as it goes. With udp both ends send, and both tell of arrivals.
+TRANSPORT: tcp, mptcp or udp. EVERY_MS 0: as fast as it goes. With udp both ends send, and both tell of arrivals; a server
+with a negative EVERY_MS answers each datagram instead.
 """
 
 import json
@@ -89,14 +90,16 @@ def start(send, every_ms, size):
     return running
 
 
-def receive_datagrams(sock, arrivals, on_first=None):
+def receive_datagrams(sock, arrivals, on_first=None, echo=False):
     while True:
         try:
             octets, source = sock.recvfrom(65536)
         except OSError:
             continue
         arrivals.add(len(octets))
-        if on_first is not None:
+        if echo:
+            sock.sendto(b"y", source)
+        elif on_first is not None:
             on_first(source)
             on_first = None
 
@@ -106,7 +109,8 @@ def serve(transport, address, port, every_ms, size):
     if transport == "udp":
         sock = datagram_socket(address, port)
         tell(event="listening")
-        receive_datagrams(sock, arrivals, lambda peer: start(lambda block: sock.sendto(block, peer), every_ms, size))
+        answer = lambda peer: start(lambda block: sock.sendto(block, peer), every_ms, size)
+        receive_datagrams(sock, arrivals, answer, echo=every_ms < 0)
     listener = stream_socket(transport)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((address, port))

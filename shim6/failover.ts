@@ -458,12 +458,21 @@ export class Failover {
     const check = context.check!, { current } = context;
     const { asked } = check;
     if (check.awaited !== undefined) return this.#awaitPeer(context, check.awaited, now);
+    if (this.#isKnownDead(context, now)) {
+      context.check = undefined;
+      return this.sharedFate.begin(context, "shared-fate", now);
+    }
     const questions = this.#questionsFor(context);
     if (asked.length === questions) return this.#conclude(context, now);
+    const { budget } = this.#core;
+    if (budget.nextAt(now) > now) {
+      check.deadline = budget.nextAt(now);
+      return this.#core.reschedule(context);
+    }
     const question = this.#question(current, now);
     asked.push(question);
     const why = asked.length === 1 ? "does the current pair work?" : "does the current pair work, really?";
-    this.#core.budget.probe(now);
+    budget.probe(now);
     this.#sendProbe(context, current, ReapState.InboundOk, [question.report], [], why, now);
     if (asked.length === 1 || asked.length === questions) this.#askAlternate(context, now);
     // The last question leaves when the first should have been answered: then the peer knows that it was not.

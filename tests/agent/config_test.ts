@@ -13,9 +13,9 @@ function complaint(work: () => unknown): string {
 
 Deno.test("an empty configuration gives the defaults", () => {
   const config = check("");
-  assertEquals(config.policy, "random");
-  assertEquals(config.profile.name, "rfc5534");
-  assertEquals(config.profile.sendTimeoutMs, 15_000);
+  assertEquals(config.policy, "adaptive");
+  assertEquals(config.profile.name, "fast");
+  assertEquals(config.profile.sendTimeoutMs, 10_000);
   assertEquals(config.insecureLocators, false);
   assertEquals([config.hold, config.endWithUlid], [true, false]);
   assertEquals(config.excludedPorts, [53, 853]);
