@@ -502,7 +502,7 @@ export class Failover {
   #questionsFor({ check, suspicion }: Context): number {
     const { at, since } = check!;
     const isSparse = Math.max(at - since, suspicion?.usualMs || 0) > SPARSE_SILENCE;
-    return !isSparse ? QUESTIONS : suspicion?.wasWrong ? LOSSY_QUESTIONS : SPARSE_QUESTIONS;
+    return isSparse && suspicion?.wasWrong ? LOSSY_QUESTIONS : QUESTIONS;
   }
 
   /**
@@ -841,8 +841,8 @@ export class Failover {
 const UNKNOWN_ANSWER_TIME = 100;
 /** A question is answered within this multiple of the round-trip time, or this many ms, or as RFC 6298 §2.3 has it. */
 const ANSWER_PATIENCE = 1.25, LEAST_ANSWER_TIME = 15;
-/** Questions on the current pair before it is given up: in a dense stream, after longer silences, over a lossy path. */
-const QUESTIONS = 3, SPARSE_QUESTIONS = 4, LOSSY_QUESTIONS = 5, SPARSE_SILENCE = 200;
+/** Questions on the current pair before it is given up, and after longer silences where packets are known to get lost. */
+const QUESTIONS = 3, LOSSY_QUESTIONS = 5, SPARSE_SILENCE = 200;
 /** The time between questions: this part of the time to an answer, within these bounds in ms. */
 const QUESTION_GAPS = 6, LEAST_QUESTION_GAP = 4, LARGEST_QUESTION_GAP = 50;
 /** After so many checks in a row in which only the peer's own path failed it is told that it is not heard. */
