@@ -8,7 +8,7 @@
 import type { Activity } from "./api.ts";
 import type { Context } from "./context.ts";
 import type { Core } from "./core.ts";
-import { Deadlines, type Timed } from "./deadlines.ts";
+import { Deadlines } from "./deadlines.ts";
 
 /** A context without payload for so long pauses, in ms. */
 const PAUSE_AFTER_MS = 1_000;
@@ -17,8 +17,10 @@ const WAKE_PACKETS = 20;
 /** Contexts that pause at a time, those used last: each is a steering route that has to be renewed. */
 const PAUSING_MAX = 64;
 
-interface Pause extends Timed {
+interface Pause {
   readonly context: Context;
+  /** Whether it is in the queue of deadlines. */
+  isQueued: boolean;
   lastPayload: number;
   /** Packets counted when the last pause ended. */
   packets: number;
@@ -28,8 +30,9 @@ interface Pause extends Timed {
 export class Pauses {
   readonly #core: Core;
   readonly #changed: (context: Context, now: number) => void;
-  readonly #pauses = new Map<Context, Pause>();
-  readonly #deadlines = new Deadlines<Pause>();
+  /** By the context's number. */
+  readonly #pauses = new Map<number, Pause>();
+  readonly #deadlines = new Deadlines();
   /** In the order in which their pauses began. */
   readonly #pausing = new Set<Context>();
 
@@ -53,46 +56,53 @@ export class Pauses {
   consider(context: Context, { sentPackets, receivedPackets }: Readonly<Activity>, now: number): void {
     if (this.#core.reap.profile.suspicion === undefined) return;
     const packets = sentPackets + receivedPackets;
-    let pause = this.#pauses.get(context);
-    if (pause === undefined) {
+    let pause = this.#pauses.get(context.id);
+    if (pause?.context !== context) { // numbers are used again
       if (context.pairs().length < 2) return;
-      this.#pauses.set(context, pause = { context, lastPayload: now, packets, queueIndex: -1 });
+      this.#pauses.set(context.id, pause = { context, isQueued: false, lastPayload: now, packets });
     }
     if (now - pause.lastPayload >= PAUSE_AFTER_MS) pause.packets = packets;
     pause.lastPayload = now;
     if (packets - pause.packets > WAKE_PACKETS) this.#pausing.delete(context);
-    if (pause.queueIndex < 0) this.#deadlines.set(pause, now + PAUSE_AFTER_MS);
+    if (pause.isQueued) return;
+    pause.isQueued = true;
+    this.#deadlines.set(context.id, now + PAUSE_AFTER_MS);
   }
 
   /** Whether there is something about the context that it does not know itself. */
   knows(context: Context): boolean {
-    return this.#pauses.has(context);
+    return this.#pauses.has(context.id);
   }
 
   /** The context is to take the kernel's own path until its next pause. */
   end(context: Context): void {
-    if (this.#pausing.delete(context) && this.#pauses.get(context)?.queueIndex === -1) this.#pauses.delete(context);
+    if (this.#pausing.delete(context) && this.#pauses.get(context.id)?.isQueued === false) {
+      this.#pauses.delete(context.id);
+    }
   }
 
   /** The context is not used any more. */
   forget(context: Context): void {
-    const pause = this.#pauses.get(context);
+    const pause = this.#pauses.get(context.id);
     if (pause === undefined) return;
-    this.#pauses.delete(context);
+    this.#pauses.delete(context.id);
     this.#pausing.delete(context);
-    this.#deadlines.delete(pause);
+    this.#deadlines.delete(context.id);
   }
 
   /** Begins the pauses that are due. */
   handleTimeout(now: number): void {
-    for (let pause = this.#deadlines.due(now); pause !== undefined; pause = this.#deadlines.due(now)) {
+    for (let id = this.#deadlines.due(now); id !== undefined; id = this.#deadlines.due(now)) {
+      const pause = this.#pauses.get(id)!;
       const at = pause.lastPayload + PAUSE_AFTER_MS;
-      this.#deadlines.set(pause, at > now ? at : Infinity);
-      if (at <= now) this.#begin(pause.context, now);
+      pause.isQueued = at > now;
+      this.#deadlines.set(id, pause.isQueued ? at : Infinity);
+      if (!pause.isQueued) this.#begin(pause.context, now);
     }
   }
 
   #begin(context: Context, now: number): void {
+    if (!context.isEstablished) return this.forget(context);
     if (this.#pausing.has(context)) return;
     const [oldest] = this.#pausing;
     this.#pausing.add(context);

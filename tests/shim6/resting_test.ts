@@ -63,7 +63,7 @@ Deno.test("a context with which something goes on does not rest", () => {
     { state: "I2BIS-SENT" },
     { state: "E-FAILED" },
     { trial: { pair: OTHER, cause: "operator", nonces: [], deadline: 1 } },
-    { doubt: { probed: [], explored: false } },
+    { doubt: { probed: [], explored: false, refuted: false, copyTo: undefined, toldCopyTo: undefined } },
     { announced: new LocalLocators([], 6, () => true) },
     { suspectAt: -Infinity },
   ];
