@@ -165,8 +165,9 @@ async function delayAllPaths(topology: Topology, delayMs: number): Promise<Emula
   return emulator;
 }
 
+/** The prefix, of four groups that are all written out here, of an address in either form. */
 function prefixOf(address: string): string {
-  return address.replace(/::.*/, "::/64");
+  return `${address.split("::")[0].split(":").slice(0, 4).join(":")}::/64`;
 }
 
 async function cut(topology: Topology, emulator: Emulator | undefined, from: string, to: string): Promise<void> {
