@@ -2,8 +2,9 @@
  * Least privilege: the agent is started by root, and keeps of root's rights what it needs of the network.
  *
  * Capabilities belong to threads, and when the first line of this program runs, the runtime has started a dozen threads
- * with all of root's rights, which nobody can take from them any more. So before it does anything the agent executes
- * itself again ({@linkcode becomeUnprivileged}), with a bounding set that leaves no thread of the new program more than
+ * with all of root's rights, which nobody can take from them any more. The packed executable has given them up before
+ * (tools/elf_stub_x86_64.S). Otherwise the agent, before it does anything, executes itself again
+ * ({@linkcode becomeUnprivileged}), with a bounding set that leaves no thread of the new program more than
  * {@linkcode START_CAPABILITIES}. When it has started, the main thread gives up what only the start needed
  * ({@linkcode giveUpStartRights}), and the packet loop's thread everything. docs/privileges.md tells it as a table.
  */

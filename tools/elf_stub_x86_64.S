@@ -4,6 +4,8 @@
 # rdx = what _start has to register with atexit. libc is relocated and knows its environment; none of Deno's code has
 # run. The packer lays `params` right behind this code (elf.ts, which also says what the fields are).
 #
+#   0. started by root as the agent: give up what the agent does not need, while there is one thread to do it
+#      (agent/privileges.ts does the same by executing itself again, where this has not been done)
 #   1. set the environment variables
 #   2. write the program into a sealed memory file
 #   3. write down the path of that file
@@ -19,6 +21,10 @@
         .set SYS_close, 3
         .set SYS_mmap, 9
         .set SYS_fcntl, 72
+        .set SYS_geteuid, 107
+        .set SYS_capget, 125
+        .set SYS_capset, 126
+        .set SYS_prctl, 157
         .set SYS_exit_group, 231
         .set SYS_memfd_create, 319
         .set EINVAL, 22
@@ -28,6 +34,14 @@
         .set F_DUPFD_CLOEXEC, 1030
         .set F_ADD_SEALS, 1033
         .set ALL_SEALS, 0xf             # SEAL, SHRINK, GROW, WRITE
+        .set PR_CAPBSET_DROP, 24
+        .set PR_SET_NO_NEW_PRIVS, 38
+        .set LINUX_CAPABILITY_VERSION_3, 0x20080522
+        # CAP_NET_ADMIN 12, CAP_NET_RAW 13, CAP_BPF 39: START_CAPABILITIES of agent/privileges.ts
+        .set KEPT_LOW, 0x3000
+        .set KEPT_HIGH, 0x80
+        .set CAPABILITIES, 64           # more than there are
+        .set RUN, 0x006e7572            # the string "run"
         .set PROT_READ_WRITE, 3
         .set MAP_PRIVATE_ANONYMOUS, 0x22
         .set PAGE, 4096
@@ -43,6 +57,63 @@
 start:
         mov     r12, rdx
         lea     rbx, params[rip]
+
+        # 0. Without a command, or with "run" or an option in its place, this is the agent. What the kernel refuses, as to
+        # somebody who may not give up anything, the agent finds out itself.
+        cmp     qword ptr [rsp], 2
+        jb      is_agent
+        mov     rsi, [rsp + 16]
+        cmp     byte ptr [rsi], '-'
+        je      is_agent
+        cmp     dword ptr [rsi], RUN
+        jne     rights_settled
+is_agent:
+        mov     eax, SYS_geteuid
+        syscall
+        test    eax, eax
+        jnz     rights_settled
+        mov     edi, PR_SET_NO_NEW_PRIVS
+        mov     esi, 1
+        xor     edx, edx
+        xor     r10d, r10d
+        xor     r8d, r8d
+        mov     eax, SYS_prctl
+        syscall
+        mov     r15, (KEPT_HIGH << 32) | KEPT_LOW
+        xor     r14d, r14d
+next_capability:
+        bt      r15, r14
+        jc      capability_settled
+        mov     edi, PR_CAPBSET_DROP
+        mov     esi, r14d
+        mov     eax, SYS_prctl
+        syscall
+capability_settled:
+        inc     r14d
+        cmp     r14d, CAPABILITIES
+        jb      next_capability
+
+        # A header, then effective, permitted and inheritable sets, of capabilities 0 to 31 and of the others.
+        sub     rsp, 32
+        mov     dword ptr [rsp], LINUX_CAPABILITY_VERSION_3
+        mov     dword ptr [rsp + 4], 0
+        mov     rdi, rsp
+        lea     rsi, [rsp + 8]
+        mov     eax, SYS_capget
+        syscall
+        and     dword ptr [rsp + 8], KEPT_LOW
+        and     dword ptr [rsp + 12], KEPT_LOW
+        mov     dword ptr [rsp + 16], 0
+        and     dword ptr [rsp + 20], KEPT_HIGH
+        and     dword ptr [rsp + 24], KEPT_HIGH
+        mov     dword ptr [rsp + 28], 0
+        test    eax, eax
+        jnz     capabilities_set
+        mov     eax, SYS_capset
+        syscall
+capabilities_set:
+        add     rsp, 32
+rights_settled:
 
         # 1. setenv may be called before _start: ld.so has made libc ready, and it needs no more than malloc.
         lea     r13, [rbx + STRINGS]

@@ -1,4 +1,6 @@
 import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import { Capability } from "deno-tun";
+import { START_CAPABILITIES } from "../../agent/privileges.ts";
 import { BuildError, buildExecutable, type BuildTarget, canPack, ensureBuilt } from "../../tools/compile.ts";
 import { runCommand } from "../../tools/command.ts";
 import { ROOT } from "../../tools/source_files.ts";
@@ -70,6 +72,27 @@ Deno.test({
           const result = await new Deno.Command(program, { args: ["views"], uid: 65534, gid: 65534, clearEnv: true })
             .output();
           assertEquals([result.code, new TextDecoder().decode(result.stderr)], [0, ""]);
+        },
+      });
+
+      await t.step({
+        name:
+          "as the agent it has given up what root may do beside the agent's work in all threads, as a command nothing",
+        ignore: Deno.uid() !== 0,
+        async fn() {
+          const rights = async (...args: string[]) => {
+            const result = await runCommand(program, args, options);
+            assertEquals([result.code, result.stderr], [0, ""]);
+            return new Set<string>(JSON.parse(result.stdout));
+          };
+          const own = /^CapBnd:\s+(\w+)/m.exec(Deno.readTextFileSync("/proc/self/status"))![1];
+          const kept = START_CAPABILITIES.reduce((sum, name) => sum | 1n << BigInt(Capability[name]), 0n);
+          const agent = (kept & BigInt(`0x${own}`)).toString(16).padStart(16, "0");
+          assertEquals(await rights("run", "rights"), new Set([`${agent} ${agent} 1`]));
+          assertEquals(await rights("-x", "rights"), new Set([`${agent} ${agent} 1`]));
+          const [command] = await rights("rights");
+          assertEquals(command.split(" ")[1], own);
+          assertEquals((await rights("runs", "rights")).has(command), true);
         },
       });
     } finally {
