@@ -14,6 +14,16 @@ const PREFERENCE = 3;
 const PAST_LISTS = 16;
 
 /**
+ * Locators of a peer as plain data: addresses; generation, locators announced, bits of those verified and of those proven;
+ * then, where there are any, preferences, past generations and Parameter Data Structure.
+ */
+export type PeerLocatorsData = readonly [
+  addresses: readonly Address[],
+  bits: readonly [number, number, number, number],
+  rare?: readonly [readonly number[] | null, readonly number[] | null, readonly number[] | null],
+];
+
+/**
  * A peer's locators in the order of its list. The list itself never changes, a new one is a new object. Flags are bits
  * of small integers, because there is one such object per context.
  */
@@ -71,16 +81,16 @@ export class PeerLocators {
   }
 
   /** All of it as plain data. */
-  toJSON() {
+  toJSON(): PeerLocatorsData {
     const { addresses, announced, pds } = this;
     const bits = [this.#generation, announced, this.#verified, this.#proven] as const;
     const preferences = this.#preferences && [...this.#preferences];
     const rare = [preferences ?? null, this.#past ?? null, pds === undefined ? null : [...pds]] as const;
-    return rare.every((each) => each === null) ? [addresses, bits] as const : [addresses, bits, rare] as const;
+    return rare.every((each) => each === null) ? [addresses, bits] : [addresses, bits, rare];
   }
 
   /** From what {@linkcode toJSON} gave. */
-  static fromJSON([addresses, bits, rare]: ReturnType<PeerLocators["toJSON"]>): PeerLocators {
+  static fromJSON([addresses, bits, rare]: PeerLocatorsData): PeerLocators {
     const [generation, announced, verified, proven] = bits;
     const [preferences, past, pds] = rare ?? [null, null, null];
     const octets = pds === null ? undefined : Uint8Array.from(pds);
