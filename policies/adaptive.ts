@@ -19,7 +19,7 @@ import {
 /** The largest number of probes at once: the pairs of 3x3 locators. */
 const LARGEST_WAVE = 9;
 /** The largest first wave. */
-export const MAX_FIRST = LARGEST_WAVE;
+export const MAX_FIRST: number = LARGEST_WAVE;
 
 /**
  * A pair that shares a locator with the failed one is tried along with the best of the others when it would save at

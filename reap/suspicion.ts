@@ -13,6 +13,9 @@ const MOST_SHARE = 0.8;
 /** The memory of a slow answer fades to half in this time, in ms. */
 const HALF_LIFE_MS = 30_000;
 
+/** A {@linkcode Suspicion} as plain data: slowest answer in ms if there was one, when that was learnt, whether it was wrong. */
+export type SuspicionData = readonly [number | null, number, boolean];
+
 /**
  * Learns how long the peer of one context takes to answer.
  *
@@ -28,12 +31,12 @@ export class Suspicion {
   #wasWrong = false;
 
   /** All of it as plain data. */
-  toJSON() {
-    return [Number.isNaN(this.#slowestMs) ? null : this.#slowestMs, this.#learntAt, this.#wasWrong] as const;
+  toJSON(): SuspicionData {
+    return [Number.isNaN(this.#slowestMs) ? null : this.#slowestMs, this.#learntAt, this.#wasWrong];
   }
 
   /** From what {@linkcode toJSON} gave. */
-  static fromJSON([slowestMs, learntAt, wasWrong]: ReturnType<Suspicion["toJSON"]>): Suspicion {
+  static fromJSON([slowestMs, learntAt, wasWrong]: SuspicionData): Suspicion {
     const suspicion = new Suspicion();
     suspicion.#slowestMs = slowestMs ?? NaN;
     suspicion.#learntAt = learntAt;
