@@ -27,7 +27,7 @@ const EXCHANGE_OCTETS = [104, 144, 56];
 /** What a peer that is new may cost at once, in exchanges: enough to learn most pairs of 3x3 locators. */
 const DEPTH = 8;
 /** Gap between the probes of a peer while there is budget for them. */
-const GAP_MS = 100;
+const GAP_MS = 250;
 /** A probe that was not answered in this time is lost. */
 const ANSWER_MS = 1_000;
 /** Peers with which nothing was exchanged for so long are not probed. */
