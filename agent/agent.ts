@@ -76,7 +76,7 @@ import { VERSION } from "./version.ts";
  * How often payload activity is read: while there is some, the same for a profile that decides on it within tens of
  * milliseconds, and while there is none. What is due at a certain time is read at that time as well.
  */
-const ACTIVE_TICK_MS = 100, FAST_TICK_MS = 10, IDLE_TICK_MS = 250;
+const ACTIVE_TICK_MS = 100, FAST_TICK_MS = 10, IDLE_TICK_MS = 400;
 /** After so long without any payload the slow tick is enough. */
 const IDLE_AFTER_MS = 2_000;
 /** How often flows without a context are looked at: half of the shortest time anyone sets for establishment. */
