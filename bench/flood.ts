@@ -282,7 +282,7 @@ async function main(): Promise<number> {
     octets_out_per_octet_in: Math.max(...flooded.map((result) => result.octets_out / result.octets_in)),
   };
   console.log(summary);
-  if (flags.json !== undefined) {
+  if (flags.json) {
     Deno.writeTextFileSync(flags.json, JSON.stringify({ ...summary, quiet, flooded }, null, 2) + "\n");
   }
   return 0;
