@@ -21,7 +21,7 @@ export interface PacketSink {
 /** Flows whose super-packets may be open at the same time. */
 const TRAINS = 8;
 const PARTS = 64;
-/** The kernel takes 64 datagrams in one, the first among them (UDP_MAX_SEGMENTS before Linux 6.9). */
+/** Every kernel that knows joined datagrams takes 64 in one, the first among them; newer ones take more. */
 const UDP_PARTS = 63;
 const LARGEST = 65535;
 const NEXT_HEADER = 6, ADDRESSES = 8;
@@ -37,7 +37,7 @@ const MAY_DIFFER = (FIN | PSH) << 8;
 export class Coalescer {
   readonly #memory: PacketMemory;
   readonly #sink: PacketSink;
-  /** Some kernels refuse joined datagrams (6.10 checks their header against the wrong rule). */
+  /** Not every kernel takes joined datagrams. */
   #joinsUdp = true;
   /** The open trains: owner, first packet, octets of its transport header and payload, all octets of payload, next sequence number. */
   #open = 0;
