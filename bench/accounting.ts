@@ -15,6 +15,7 @@ import { accountingProgram, FLOW_LENGTH, PAIR_LENGTH, SLOT_LENGTH } from "../dat
 import { parseAddress } from "../wire/address.ts";
 import { SHIM6_PROTOCOL } from "../wire/message.ts";
 import { type Host, twoHosts } from "../tests/datapath/two_hosts.ts";
+import { median } from "./measures.ts";
 
 const EXCLUDED_PORTS = [53, 853];
 const CONTEXTS = 10_000;
@@ -23,10 +24,6 @@ type Variant = "plain" | "ebpf, context" | "ebpf, flow" | "tap, context";
 const VARIANTS: readonly Variant[] = ["plain", "ebpf, context", "ebpf, flow", "tap, context"];
 
 const options = parseArgs(Deno.args, { string: ["rounds", "seconds"], default: { rounds: "5", seconds: "1" } });
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1];
-}
 
 /** Accounting on the only link of a host. */
 function open(host: Host, peer: Host, variant: Variant): Accounting {

@@ -11,18 +11,13 @@
 import { parseArgs } from "@std/cli";
 import { type Host, twoHosts } from "../tests/datapath/two_hosts.ts";
 import { openDatapath } from "../tests/datapath/hosts_datapath.ts";
+import { cpuMs, median } from "./measures.ts";
 
 const options = parseArgs(Deno.args, {
   string: ["rounds", "seconds", "translation"],
   default: { rounds: "5", seconds: "2", translation: "loop" },
 });
 const rounds = Number(options.rounds), seconds = Number(options.seconds);
-/** Kernel clock ticks of /proc, in Hz. */
-const TICKS = 100;
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1];
-}
 
 function spawn(host: Host, command: string, ...args: string[]): Deno.ChildProcess {
   let child: Deno.ChildProcess | undefined;
@@ -34,8 +29,7 @@ function spawn(host: Host, command: string, ...args: string[]): Deno.ChildProces
 
 /** Processor seconds that this process, and so the two packet loops, have used. */
 function cpuSeconds(): number {
-  const fields = Deno.readTextFileSync("/proc/self/stat").split(") ")[1].split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS;
+  return cpuMs(Deno.pid) / 1000;
 }
 
 interface Run {

@@ -25,6 +25,7 @@ import type { LocatorProver } from "../shim6/identity.ts";
 import { identityVerifier } from "../shim6/identity_verifier.ts";
 import { insecureVerifier } from "../shim6/verifier.ts";
 import type { Address } from "../wire/address.ts";
+import { cpuMs, pidOf } from "./measures.ts";
 
 /**
  * Time between two exchanges, ms: an address that has not paid for it gets four answers a second, an exchange takes two.
@@ -35,7 +36,6 @@ const SPACING_MS = 550;
 const MOST_FORKS = 60;
 const WAIT_MS = 60_000;
 const PORT = 5051;
-const CLOCK_TICK_MS = 10; // USER_HZ is 100 on every Linux that Deno runs on
 
 interface EngineRate {
   readonly contexts: number;
@@ -130,22 +130,6 @@ interface AgentRate {
 }
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-function cpuMs(pid: number): number {
-  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS;
-}
-
-/** The process whose command line names a control socket. */
-function pidOf(control: string): number {
-  for (const { name } of Deno.readDirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      if (Deno.readTextFileSync(`/proc/${name}/cmdline`).split("\0").includes(control)) return Number(name);
-    } catch { /* it has ended */ }
-  }
-  throw new Error(`no process has the control socket ${control}`);
-}
 
 /** Forks one context again and again. */
 async function betweenAgents(

@@ -22,6 +22,7 @@ import { SeededRandom } from "../sim/random.ts";
 import type { Address } from "../wire/address.ts";
 import { controlPacket, emitMessage, parseControlMessage } from "../wire/codec.ts";
 import { type Message, MessageType } from "../wire/message.ts";
+import { cpuMs, median, pidOf } from "./measures.ts";
 
 /** Somebody in whose name half of the flood is sent. */
 const VICTIM = "2001:db8:dead::1";
@@ -33,7 +34,6 @@ const SETTLE_MS = 3_000;
 const RECOVERY_MS = 40_000;
 const SAMPLE_MS = 50;
 const PORT = 5031;
-const CLOCK_TICK_MS = 10; // USER_HZ is 100 on every Linux that Deno runs on
 
 /** One failover. Times in ms, memory in MiB. */
 interface FloodedFailover {
@@ -63,17 +63,6 @@ interface FloodOptions {
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** The process whose command line names a control socket. */
-function pidOf(control: string): number {
-  for (const { name } of Deno.readDirSync("/proc")) {
-    if (!/^\d+$/.test(name)) continue;
-    try {
-      if (Deno.readTextFileSync(`/proc/${name}/cmdline`).split("\0").includes(control)) return Number(name);
-    } catch { /* it has ended */ }
-  }
-  throw new Error(`no process has the control socket ${control}`);
-}
-
 /** Resident memory in MiB: all of it, and without the pages of the executable file, which are there once for all. */
 interface Resident {
   readonly all: number;
@@ -88,11 +77,6 @@ function resident(pid: number): Resident {
 
 function larger(a: Resident, b: Resident): Resident {
   return { all: Math.max(a.all, b.all), own: Math.max(a.own, b.own) };
-}
-
-function cpuMs(pid: number): number {
-  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS;
 }
 
 /** The Responder Nonce that the agent hands out, as anybody can learn it: else a bad validator is not even looked at. */
@@ -228,10 +212,6 @@ async function failover(topology: Topology, directory: string, options: FloodOpt
     memory_after_mib: memoryAfter,
     contexts: after.contexts.length,
   };
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((x, y) => x - y)[values.length >> 1];
 }
 
 function growth(results: readonly FloodedFailover[], of: keyof Resident): number {

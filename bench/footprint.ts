@@ -15,13 +15,13 @@ import { TrafficProcess } from "../lab/traffic_process.ts";
 import { type Address, canonicalAddress } from "../wire/address.ts";
 import { controlPacket, emitMessage, parseControlMessage } from "../wire/codec.ts";
 import { MessageType, VerificationMethod } from "../wire/message.ts";
+import { cpuMs, median } from "./measures.ts";
 
 const STARTS = 7;
 const IDLE_MS = 10_000;
 /** Until the last Keepalive has been sent (10 s after the last packet), and the collector has had its turn. */
 const SETTLE_MS = 20_000;
 const IN_FLIGHT = 64;
-const CLOCK_TICK_MS = 10; // USER_HZ is 100 on every Linux that Deno runs on
 
 const flags = parseArgs(Deno.args, { string: ["executable", "contexts"], default: { contexts: "10000" } });
 const wanted = Number(flags.contexts);
@@ -34,16 +34,6 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Resident memory in KiB. */
 function resident(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(Deno.readTextFileSync(`/proc/${pid}/status`))![1]);
-}
-
-/** CPU time in ms. */
-function cpu(pid: number): number {
-  const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /, "").split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * CLOCK_TICK_MS;
-}
-
-function median(values: number[]): number {
-  return values.toSorted((x, y) => x - y)[values.length >> 1];
 }
 
 await using topology = Topology.create({ name: "shim6-fp" });
@@ -182,9 +172,9 @@ const status = () => ask<StatusReport>(control, { command: "status" });
 if ((await status()).contexts.length !== 1) throw new Error("there should be one context now");
 await sleep(3_000);
 const one = resident(agent.pid);
-const before = cpu(agent.pid);
+const before = cpuMs(agent.pid);
 await sleep(IDLE_MS);
-const idle = (cpu(agent.pid) - before) / IDLE_MS;
+const idle = (cpuMs(agent.pid) - before) / IDLE_MS;
 console.log(`one context: ${(one / 1024).toFixed(1)} MiB resident, idle CPU ${(100 * idle).toFixed(2)} % of a core`);
 
 peer.kill("SIGTERM");
@@ -196,9 +186,9 @@ console.log(
   `${wanted} more contexts: ${(many / 1024).toFixed(1)} MiB resident, ` +
     `${((many - one) / wanted).toFixed(2)} KiB each, established at ${rate.toFixed(0)} a second`,
 );
-const busyBefore = cpu(agent.pid);
+const busyBefore = cpuMs(agent.pid);
 await sleep(IDLE_MS);
-console.log(`idle CPU with them: ${(100 * (cpu(agent.pid) - busyBefore) / IDLE_MS).toFixed(2)} % of a core`);
+console.log(`idle CPU with them: ${(100 * (cpuMs(agent.pid) - busyBefore) / IDLE_MS).toFixed(2)} % of a core`);
 agent.kill("SIGTERM");
 await agent.status;
 closeFd(fd);
