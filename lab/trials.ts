@@ -10,7 +10,7 @@ import { monotonicNow, preferThisThread } from "deno-tun";
 import type { LocatorPair } from "../policies/policy.ts";
 import { FailureChooser, type FailureKind } from "../sim/experiments/failures.ts";
 import { type FailureOutcome, TRAFFIC_INTERVAL_MS } from "../sim/experiments/host_pair.ts";
-import { HostWatch } from "../sim/experiments/host_watch.ts";
+import { hostOutcomes, HostWatch } from "../sim/experiments/host_watch.ts";
 import type { DelayDraw } from "../sim/experiments/trials.ts";
 import { SeededRandom } from "../sim/random.ts";
 import { AgentProcess, LabTimeout, waitFor } from "./agent_process.ts";
@@ -304,15 +304,9 @@ class TrialLab {
     const [forth, back] = this.#ends.map((end) => this.#current(end));
     const best = (paths: readonly TrialPath[]) =>
       paths.reduce((least, { up, delayMs }) => up ? Math.min(least, delayMs) : least, Infinity);
-    const left = this.#ends.map(({ watch }) => watch).filter((watch) => watch.departures > 0);
     return {
       broken,
-      hosts: left.toSorted((x, y) => x.leftAt - y.leftAt).map((watch) => ({
-        detectionMs: watch.leftAt - failedAt,
-        explorationMs: watch.explorationMs,
-        departures: watch.departures,
-        cause: watch.cause,
-      })),
+      hosts: hostOutcomes(this.#ends.map(({ watch }) => watch), failedAt),
       recovered,
       recoveryMs: recovered ? this.#lastChange - failedAt : Infinity,
       messages: this.#ends.reduce((sum, { watch }) => sum + watch.probes, 0),

@@ -12,8 +12,8 @@ import { SeededRandom } from "../random.ts";
 import { Traffic } from "../traffic.ts";
 import { allPairs, type VirtualHost, VirtualNetwork } from "../virtual_network.ts";
 import { Geography } from "./geography.ts";
-import type { FailureOutcome, HostOutcome } from "./host_pair.ts";
-import { HostWatch } from "./host_watch.ts";
+import type { FailureOutcome } from "./host_pair.ts";
+import { hostOutcomes, HostWatch } from "./host_watch.ts";
 import { type LIES, makeLiar } from "./liars.ts";
 import type { NOTICES } from "./storm.ts";
 import { mean, quantile, round } from "./statistics.ts";
@@ -269,12 +269,7 @@ export class CoordinatesLab {
       return Math.min(...allPairs(this.#addresses[from], this.#addresses[to]).filter(works).map(delayMs));
     };
     const outcome: Encounter = {
-      hosts: left.map(({ watch }): HostOutcome => ({
-        detectionMs: watch.leftAt - failedAt,
-        explorationMs: watch.explorationMs,
-        departures: watch.departures,
-        cause: watch.cause,
-      })),
+      hosts: hostOutcomes(ends.map(({ watch }) => watch), failedAt),
       recovered,
       recoveryMs: recovered ? recoveredAt - failedAt : Infinity,
       messages: ends.reduce((sum, { watch }) => sum + watch.probes, 0),

@@ -10,7 +10,7 @@ import type { Address } from "../../wire/address.ts";
 import type { SeededRandom } from "../random.ts";
 import { Traffic } from "../traffic.ts";
 import { allPairs, type VirtualHost, VirtualNetwork } from "../virtual_network.ts";
-import { HostWatch } from "./host_watch.ts";
+import { type HostOutcome, hostOutcomes, HostWatch } from "./host_watch.ts";
 
 /** How to build a pair of hosts. */
 export interface HostPairOptions {
@@ -24,16 +24,6 @@ export interface HostPairOptions {
   readonly random: SeededRandom;
   /** Each host sends a packet so often; {@linkcode TRAFFIC_INTERVAL_MS} when absent. */
   readonly trafficMs?: number;
-}
-
-/** What a failure did to one host. Times in ms. */
-export interface HostOutcome {
-  /** From the failure to leaving Operational; NaN if the host never left. */
-  readonly detectionMs: number;
-  /** From there until back in Operational for good; Infinity if the host did not come back. */
-  readonly explorationMs: number;
-  readonly departures: number;
-  readonly cause: string | undefined;
 }
 
 /** What a failure did. */
@@ -157,16 +147,10 @@ export class HostPair {
   }
 
   #outcome(broken: number, failedAt: number, recoveredAt: number): FailureOutcome {
-    const left = [this.#watchA, this.#watchB].filter((watch) => watch.departures > 0);
     const { forth, back } = this;
     return {
       broken,
-      hosts: left.toSorted((x, y) => x.leftAt - y.leftAt).map((watch) => ({
-        detectionMs: watch.leftAt - failedAt,
-        explorationMs: watch.explorationMs,
-        departures: watch.departures,
-        cause: watch.cause,
-      })),
+      hosts: hostOutcomes([this.#watchA, this.#watchB], failedAt),
       recovered: recoveredAt < Infinity,
       recoveryMs: recoveredAt - failedAt,
       messages: this.#watchA.probes + this.#watchB.probes,

@@ -4,6 +4,26 @@ import type { FailureCause, LocatorPair } from "../../policies/policy.ts";
 import type { EngineEvent } from "../../shim6/api.ts";
 import { ReapState } from "../../wire/message.ts";
 
+/** What a failure did to one host. Times in ms. */
+export interface HostOutcome {
+  /** From the failure to leaving Operational; NaN if the host never left. */
+  readonly detectionMs: number;
+  /** From there until back in Operational for good; Infinity if the host did not come back. */
+  readonly explorationMs: number;
+  readonly departures: number;
+  readonly cause: string | undefined;
+}
+
+/** What a failure at `failedAt` did to the hosts that left Operational, in the order in which they did. */
+export function hostOutcomes(watches: readonly HostWatch[], failedAt: number): HostOutcome[] {
+  return watches.filter((watch) => watch.departures > 0).sort((x, y) => x.leftAt - y.leftAt).map((watch) => ({
+    detectionMs: watch.leftAt - failedAt,
+    explorationMs: watch.explorationMs,
+    departures: watch.departures,
+    cause: watch.cause,
+  }));
+}
+
 /** One end of a context. */
 export class HostWatch {
   /** The pair on which the host sends payload. */
