@@ -13,13 +13,14 @@ usage: shim6-agent [run] [options]       run the agent (see run --help)
 
   status | contexts | paths | watch      what a running agent knows
   why CONTEXT                            the story of a context's path
-  explore CONTEXT | forget CONTEXT       act on a context
+  explore | fork | forget CONTEXT        act on a context
   switch CONTEXT LOCAL PEER              move a context to another locator pair
   policy NAME                            change the policy of a running agent
   prefer LOCATOR=PREFERENCE              tell peers which locators to use
+  hba | cga new | verify                 addresses that prove that they belong together
   doctor [PEER…]                         what would keep a failover from working, and its repair
   lab up|down|failover|exploration|…     a testbed of network namespaces on this machine
-  sim exploration|delays|provider|storm  experiments in virtual time, with the agent's engine
+  sim exploration|delays|…               experiments in virtual time, with the agent's engine
   compare --out DIR                      policies side by side: JSON, figures, one HTML page
 
 every listing takes --json; --version prints the version`;
