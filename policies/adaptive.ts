@@ -23,9 +23,10 @@ export const MAX_FIRST: number = LARGEST_WAVE;
 
 /**
  * A pair that shares a locator with the failed one is tried along with the best of the others when it would save at
- * least this much delay one way, in ms. Less is not worth a second probe, for it may well be dead, too.
+ * least this much delay one way, in ms, and this share of the other one's round-trip time. Less is not worth a second
+ * probe, for it may well be dead, too.
  */
-const WORTH_A_SECOND_PROBE_MS = 28;
+const WORTH_A_SECOND_PROBE_MS = 24, WORTH_SHARE = 0.4;
 /**
  * A host that answers takes the reverse of the peer's path when that costs no more than this much delay one way, in ms:
  * while both directions share their locators, a failure leaves no doubt about which locators are suspect.
@@ -127,14 +128,15 @@ class AdaptivePlan implements Plan {
     const others = ranked.filter((each) => each !== best)
       .sort((a, b) => compare(a, b, "last", "rank", "outMs", "suspects"));
     const [fastest] = others;
+    this.#leastInMs = least(pairs.map((pair) => book.get(pair)?.inMs ?? NaN));
+    const worthMs = Math.max(WORTH_A_SECOND_PROBE_MS, WORTH_SHARE * (best.outMs + this.#leastInMs));
     // A host that answers need not guess: the peer's probe would have come on a path through the faster pair's locators.
     const both = cause !== "peer-probe" && fastest !== undefined && fastest.last === 0 && fastest.rank === best.rank &&
-      best.outMs < Infinity && best.outMs - fastest.outMs >= WORTH_A_SECOND_PROBE_MS;
+      best.outMs < Infinity && best.outMs - fastest.outMs >= worthMs;
     this.#order = both ? [fastest, best, ...others.slice(1)] : [best, ...others];
     this.#first = both ? Math.max(first, 2) : first;
     this.#timing = timing;
     this.#book = book;
-    this.#leastInMs = least(pairs.map((pair) => book.get(pair)?.inMs ?? NaN));
     const outMs = ranked.map((each) => each.outMs).filter((ms) => ms < Infinity);
     this.#excessMs = outMs.length === 0 ? 0 : (Math.max(...outMs) - Math.min(...outMs)) / 2;
     const smallest = (addresses: Address[]) => addresses.reduce((a, b) => a < b ? a : b);

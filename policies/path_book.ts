@@ -55,8 +55,11 @@ export const UNKNOWN_PATH: Readonly<PathRecord> = {
 /** Gain of the smoothed RTT and of its deviation (RFC 6298 §2.3). */
 const ALPHA = 1 / 8, BETA = 1 / 4;
 
-/** How much of a surprise is believed by each of the two shares of a round-trip time; together they believe half of it. */
-const SHARE_GAIN = 1 / 4;
+/**
+ * How much of a surprise is believed by each of the two shares of a round-trip time. Queues and busy hosts only add
+ * delay: a shorter time is true, of a longer one half is believed.
+ */
+const SHORTER_GAIN = 1 / 2, LONGER_GAIN = 1 / 4;
 
 /** A locator is under suspicion for so long after a failure, in ms, if nothing is heard through it. */
 const FATE_MEMORY_MS = 30_000;
@@ -148,8 +151,9 @@ export class PathBook {
     if (Number.isNaN(out.outMs)) out.outMs = Number.isNaN(into.inMs) ? rttMs / 2 : rttMs - into.inMs;
     if (Number.isNaN(into.inMs)) into.inMs = rttMs - out.outMs;
     const surprise = rttMs - out.outMs - into.inMs;
-    out.outMs += SHARE_GAIN * surprise;
-    into.inMs += SHARE_GAIN * surprise;
+    const gain = surprise < 0 ? SHORTER_GAIN : LONGER_GAIN;
+    out.outMs += gain * surprise;
+    into.inMs += gain * surprise;
   }
 
   /**

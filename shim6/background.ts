@@ -30,6 +30,8 @@ const DEPTH = 8;
 const GAP_MS = 250;
 /** A probe that was not answered in this time is lost. */
 const ANSWER_MS = 1_000;
+/** The first pair is measured at most so often before the others, and as long as it gets faster by so much, in ms. */
+const MOST_LOOKS = 4, FASTER_MS = 1;
 /** Peers with which nothing was exchanged for so long are not probed. */
 const ACTIVE_MS = 60_000;
 /** While payload is unanswered for longer, the path may be failing, and delays are not the question. */
@@ -50,6 +52,8 @@ interface Peer {
   creditAt: number;
   /** Pairs with their delays as they were predicted before the first of them was measured; undefined when told. */
   predicted: readonly Prediction[] | undefined;
+  /** The pair that was measured first, while it is to be measured again before the others. */
+  first: { readonly pair: LocatorPair; readonly leastMs: number; readonly looks: number } | undefined;
   pending:
     | { readonly context: Context; readonly pair: LocatorPair; readonly report: Report; readonly at: number }
     | undefined;
@@ -85,7 +89,16 @@ export class Background {
     if (peer === undefined) {
       const predicted = predictAll(context.pairs(), this.#core.book);
       const number = this.#freeNumbers.pop() ?? this.#byNumber.length;
-      peer = { key, number, contexts: new Set(), credit: DEPTH, creditAt: now, predicted, pending: undefined };
+      peer = {
+        key,
+        number,
+        contexts: new Set(),
+        credit: DEPTH,
+        creditAt: now,
+        predicted,
+        first: undefined,
+        pending: undefined,
+      };
       this.#peers.set(key, peer);
       this.#byNumber[number] = peer;
       this.#deadlines.set(number, now + GAP_MS * (1 + this.#core.reap.random()));
@@ -147,9 +160,21 @@ export class Background {
       return record === undefined || Number.isNaN(record.outMs) && Number.isNaN(record.inMs);
     });
     book.roundTrip(pending.pair, back, rttMs, isFirst);
+    peer!.first = this.#lookAgain(peer!.first, pending.pair, rttMs, isFirst);
     this.#core.event(context, { kind: "probe-answered", pair: pending.pair, nonce, rttMs }, now);
     this.#judge(peer!);
     for (const each of peer!.contexts) this.#considerSwitch(each, now);
+  }
+
+  /**
+   * All delays are known only in relation to the pair that is measured first, and hosts are slow when they do something for
+   * the first time: that pair is measured until it gets no faster.
+   */
+  #lookAgain(first: Peer["first"], pair: LocatorPair, rttMs: number, isFirst: boolean): Peer["first"] {
+    if (isFirst) return { pair, leastMs: rttMs, looks: 1 };
+    if (first === undefined || !samePair(pair, first.pair)) return undefined;
+    const looks = first.looks + 1;
+    return looks < MOST_LOOKS && rttMs <= first.leastMs - FASTER_MS ? { pair, leastMs: rttMs, looks } : undefined;
   }
 
   /** Once every pair was tried: were the predictions in the right order? */
@@ -168,6 +193,7 @@ export class Background {
     if (pending !== undefined) {
       if (now < pending.at + ANSWER_MS) return pending.at + ANSWER_MS;
       peer.pending = undefined;
+      peer.first = undefined;
       if (pending.context.isEstablished) this.#actions.keepalive(pending.context);
     }
     for (const context of peer.contexts) if (!this.#isActive(context, now)) this.forget(context);
@@ -182,9 +208,10 @@ export class Background {
     for (const context of peer.contexts) {
       if (!this.#isCalm(context, now)) continue;
       for (const pair of context.pairs()) {
-        const at = book.trialDue(pair, background.freshMs);
-        const isFirst = at === due && rankOf(pair, context.current) < rank;
-        if (at < due || isFirst) [best, due, rank] = [{ context, pair }, at, rankOf(pair, context.current)];
+        const isAgain = peer.first !== undefined && samePair(pair, peer.first.pair);
+        const at = isAgain ? -Infinity : book.trialDue(pair, background.freshMs);
+        const pairRank = isAgain ? -1 : rankOf(pair, context.current);
+        if (at < due || at === due && pairRank < rank) [best, due, rank] = [{ context, pair }, at, pairRank];
       }
     }
     if (best === undefined) return now + RETRY_MS;

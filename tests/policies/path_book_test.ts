@@ -60,6 +60,16 @@ Deno.test("shares of round-trip times compare paths although the answers came ba
   assertEquals([out[1] - out[0], out[2] - out[0]], [30, -5]);
 });
 
+Deno.test("a shorter round-trip time than expected is believed at once, a longer one by half", () => {
+  const book = new PathBook();
+  const rttMs = () => book.get(pair)!.outMs + book.get(pair)!.inMs;
+  book.roundTrip(pair, pair, 50, true);
+  book.roundTrip(pair, pair, 20, false);
+  assertEquals(rttMs(), 20);
+  book.roundTrip(pair, pair, 40, false);
+  assertEquals(rttMs(), 30);
+});
+
 Deno.test("a round-trip time over two unknown paths cannot be compared and is not used", () => {
   const book = new PathBook();
   book.roundTrip(pair, other, 30, false);
