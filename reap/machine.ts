@@ -241,17 +241,22 @@ export class ReapMachine {
         this.#sendScheduled(now, answering, probe.sent.length);
         return;
       }
-      this.#heard(now, samePair(answering, this.#source.incoming ?? this.#current));
+      const isInUse = samePair(answering, this.#source.incoming ?? this.#current);
+      const isQuestion = probe.state === ReapState.InboundOk && probe.received.length === 0;
+      // A question on another path does not end the silence on the one in use, or a peer that measures its paths would keep
+      // this host from noticing for as long as it does. RFC 5534 §6.8 restarts the Send Timer, not knowing such probes.
+      const goesOn = isQuestion && !isInUse && this.#sendTimerStart < Infinity;
+      if (!goesOn) this.#heard(now, isInUse);
       note();
       if (probe.state === ReapState.Operational) {
         this.#startKeepalives(now);
         return;
       }
-      if (probe.state === ReapState.InboundOk && probe.received.length === 0) {
+      if (isQuestion) {
         // A question of a peer that is in doubt. The one on an alternate names those on its current pair: the way back may
         // be what is broken, so it is answered where it came from. All others are answered where payload goes.
         this.#stopKeepalives();
-        this.#sendTimerStart = now;
+        if (!goesOn) this.#sendTimerStart = now;
         const isDoubt = probe.sent.length > 1 && this.#candidates().some((pair) => samePair(pair, answering));
         this.#sendProbe(isDoubt ? answering : this.#current, "answer: both directions work", now);
         return;

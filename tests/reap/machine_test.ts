@@ -185,6 +185,17 @@ for (const from of Object.keys(SET_UP)) {
   });
 }
 
+Deno.test("a question on another path than the one in use is answered, and does not end the silence there", () => {
+  const bench = new Bench();
+  bench.machine.handlePayloadSent(0);
+  for (let now = 1_000; now < SEND; now += 1_000) {
+    bench.receive(bench.peerProbe(InboundOk, { over: OTHER }), now);
+    assertEquals(bench.probes().map(({ state }) => state), [Operational]);
+  }
+  bench.machine.handleTimeout(SEND);
+  assertEquals(bench.probes().map(({ state }) => state), [Exploring]);
+});
+
 Deno.test("a pair that the peer reported becomes the current one, and the final probe leaves on it", () => {
   const bench = new Bench();
   bench.machine.handlePayloadSent(500);
