@@ -40,7 +40,11 @@ async function main(args: string[]): Promise<number> {
     const { becomeUnprivileged } = await import("./agent/privileges.ts");
     const keptRights = args.includes("--help") ? undefined : becomeUnprivileged();
     const { runCommand } = await import("./agent/run.ts");
-    return await runCommand(first === "run" ? rest : args, import.meta.url, keptRights);
+    return await runCommand(first === "run" ? rest : args, {
+      moduleUrl: import.meta.url,
+      keptRights,
+      loadRehearsal: async () => (await import("./sim/rehearsal.ts")).rehearsal,
+    });
   }
   if (first === "lab") {
     const { labCommand } = await import("./lab/commands.ts");

@@ -1,8 +1,9 @@
 /** `shim6-agent run`: flags and file to settings, checks, then the agent until a signal. */
 
 import { parseArgs } from "@std/cli";
+import type { Policy } from "../policies/policy.ts";
 import { createPolicy, policyNames } from "../policies/registry.ts";
-import { PROFILES } from "../reap/profile.ts";
+import { type Profile, PROFILES } from "../reap/profile.ts";
 import { Agent } from "./agent.ts";
 import {
   ACCOUNTINGS,
@@ -206,11 +207,27 @@ function readFlag(name: string, flag: Flag, given: unknown): unknown {
   }
 }
 
-/**
- * Runs the agent until SIGTERM or SIGINT. `moduleUrl` is the program's own module, for the datapath's thread;
- * `keptRights`: why threads of the runtime have more rights than they need, if they have.
- */
-export async function runCommand(args: string[], moduleUrl: string, keptRights?: string): Promise<number> {
+/** Lets the engine do in memory what it will have to do when a path fails; a step at a time. */
+export type Rehearsal = (policy: () => Policy, profile: Profile) => Iterable<void>;
+
+/** The rehearsal begins so long after the start, in ms, and pauses so long between its steps. */
+const REHEARSE_AFTER_MS = 100, REHEARSAL_PAUSE_MS = 20;
+
+/** What the program knows and the agent does not. */
+export interface RunOptions {
+  /** The program's own module, for the datapath's thread. */
+  readonly moduleUrl: string;
+  /** Why threads of the runtime have more rights than they need, if they have. */
+  readonly keptRights?: string;
+  /** Loads the rehearsal. */
+  readonly loadRehearsal: () => Promise<Rehearsal>;
+}
+
+/** Runs the agent until SIGTERM or SIGINT. */
+export async function runCommand(
+  args: string[],
+  { moduleUrl, keptRights, loadRehearsal }: RunOptions,
+): Promise<number> {
   const config = readRunArguments(args);
   if (config === undefined) {
     console.log(help());
@@ -224,6 +241,8 @@ export async function runCommand(args: string[], moduleUrl: string, keptRights?:
     const agent = await Agent.start(config, moduleUrl);
     giveUpStartRights();
     if (keptRights !== undefined) log.warn("threads of the runtime keep all of root's rights", { because: keptRights });
+    const isOver = new AbortController();
+    const rehearsed = rehearse(loadRehearsal, config, isOver.signal);
     const stop = () => agent.stop();
     Deno.addSignalListener("SIGTERM", stop);
     Deno.addSignalListener("SIGINT", stop);
@@ -232,9 +251,37 @@ export async function runCommand(args: string[], moduleUrl: string, keptRights?:
     } finally {
       Deno.removeSignalListener("SIGTERM", stop);
       Deno.removeSignalListener("SIGINT", stop);
+      isOver.abort();
+      await rehearsed;
     }
   } finally {
     await stopLogging();
   }
   return 0;
+}
+
+/** Between the agent's turns. What goes wrong in it harms nothing. */
+async function rehearse(
+  load: RunOptions["loadRehearsal"],
+  { policy, profile }: AgentConfig,
+  isOver: AbortSignal,
+): Promise<void> {
+  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  const begun = performance.now();
+  let busyMs = 0, since: number;
+  try {
+    await pause(REHEARSE_AFTER_MS);
+    if (isOver.aborted) return;
+    since = performance.now();
+    const rehearsal = await load();
+    for (const _ of rehearsal(() => createPolicy(policy), profile)) {
+      busyMs += performance.now() - since;
+      await pause(REHEARSAL_PAUSE_MS);
+      if (isOver.aborted) return;
+      since = performance.now();
+    }
+    log.debug("failover rehearsed", { ms: Math.round(performance.now() - begun), busy_ms: Math.round(busyMs) });
+  } catch (error) {
+    log.warn("the rehearsal of a failover went wrong", { error });
+  }
 }

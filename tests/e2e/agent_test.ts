@@ -109,6 +109,18 @@ Deno.test({
 });
 
 Deno.test({
+  name: "an agent that is ready rehearses a failover and goes on",
+  ignore: needsRoot,
+  async fn() {
+    await using hosts = new Hosts("e2e-rehearse");
+    const agent = await hosts.start(hosts.topology.a, ["--log-level", "debug"]);
+    await until("the agent has rehearsed", () => agent.log.includes("failover rehearsed"));
+    assertEquals(await agent.contexts(), []);
+    assertEquals((await agent.end("SIGTERM")).code, 0);
+  },
+});
+
+Deno.test({
   name: "wrong use ends with one clear sentence and exit code 2",
   ignore: needsRoot,
   async fn() {
