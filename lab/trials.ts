@@ -106,7 +106,7 @@ export async function runLabTrialsTogether(
         const all = runs.reduce((sum, { trials }) => sum + trials, 0);
         let done = 0;
         const results = await Promise.all(
-          groups.map((group) => group.run(() => onProgress?.(`${++done} of ${all} failures`))),
+          groups.map((group) => group.run(labs, () => onProgress?.(`${++done} of ${all} failures`))),
         );
         await Promise.all(groups.flatMap(({ labs }) => labs.map((lab) => lab.stop())));
         return results.map((outcomes, i) => ({
@@ -138,12 +138,16 @@ class TrialRun {
     this.labs = testbeds.map((testbed) => new TrialLab(testbed, options, random.fork()));
   }
 
-  /** Whichever testbed is ready takes the next failure. */
-  async run(onTrial: () => void): Promise<FailureOutcome[]> {
-    const { trials, kind } = this.#options;
+  /**
+   * Whichever testbed is ready takes the next failure. They take turns with `all` others: agents that recover at the same
+   * moment would wait for each other's processor.
+   */
+  async run(all: readonly TrialLab[], onTrial: () => void): Promise<FailureOutcome[]> {
+    const { trials, kind, pauseMs } = this.#options;
     const outcomes: FailureOutcome[] = [];
     let begun = 0;
     await Promise.all(this.labs.map(async (lab) => {
+      await sleep(pauseMs * all.indexOf(lab) / all.length);
       while (begun++ < trials) {
         await lab.live();
         outcomes.push(await lab.fail((inUse) => kind(inUse, this.#chooser, this.#random)));
