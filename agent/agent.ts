@@ -339,7 +339,10 @@ export class Agent implements ControlTarget {
       if (effect === undefined) break;
       this.#guard(effect.type, () => this.#perform(effect));
     }
-    this.#timer.armAt(Math.min(this.#engine.nextDeadline(), this.#nextTick, this.#openingsFrom));
+    // When all contexts that fail together have their paths: the list of connections is read once for all of them.
+    let nextRepeat = Infinity;
+    this.#guard("lost packets", () => nextRepeat = this.#datapath.repeatLost(monotonicNow()));
+    this.#timer.armAt(Math.min(this.#engine.nextDeadline(), this.#nextTick, this.#openingsFrom, nextRepeat));
   }
 
   /** One bad input must not end the agent: it is counted and told, and the loop goes on. */

@@ -238,6 +238,12 @@ export const Helper = {
   skbAdjustRoom: 50,
   /** `long (const skb, u32 offset, void *to, u32 length, u32 startHeader)` */
   skbLoadBytesRelative: 68,
+  /** `long (sock)`: gives back what a lookup returned. */
+  skRelease: 86,
+  /** `struct bpf_tcp_sock *(sock)`: 0 when it is no TCP connection. */
+  tcpSock: 96,
+  /** `struct bpf_sock *(ctx, const struct bpf_sock_tuple *, u32 length, u64 netns, u64 flags)`; to be released. */
+  skcLookupTcp: 99,
   /** `long (u32 ifindex, void *, int, u64 flags)`: as `redirect`; next hop and link-layer header are the kernel's. */
   redirectNeigh: 152,
   /**

@@ -57,6 +57,13 @@ export interface Datapath {
    */
   setPath(id: number, path: PathInstruction): void;
 
+  /**
+   * Makes TCP repeat at once what was lost with the paths that have failed ({@linkcode PathInstruction}'s `lost`). To be called
+   * when the paths of all contexts that failed together have been set, and at the time that it returns: monotonic ms,
+   * Infinity when there is nothing more to do.
+   */
+  repeatLost(now: number): number;
+
   /** Whether a context sent or received anything since it was last asked for. */
   hasNews(id: number): boolean;
 

@@ -182,13 +182,17 @@ export class Steering {
     this.#staleMadeNow = true;
     queueMicrotask(() => {
       this.#staleMadeNow = false;
-      if (!this.#staleWanted || this.#leases.size === 0) return;
       try {
-        this.#changeMeaninglessRule();
+        this.makeStale();
       } catch {
         // It is still wanted: the next renewal tries again, and reports what is wrong.
       }
     });
+  }
+
+  /** Makes connected sockets follow to all pairs that have been steered, without waiting for the end of this turn. */
+  makeStale(): void {
+    if (this.#staleWanted && this.#leases.size > 0) this.#changeMeaninglessRule();
   }
 
   #changeMeaninglessRule(): void {

@@ -36,6 +36,7 @@ import { KernelTranslation } from "./kernel_translation.ts";
 import { Numbers } from "./numbers.ts";
 import { SharedRing } from "./shared_ring.ts";
 import { Steering } from "./steering.ts";
+import { TcpNudge } from "./tcp_nudge.ts";
 import {
   ACTIVITY_FIELDS,
   ActivityField,
@@ -119,6 +120,11 @@ export class TunDatapath implements Datapath {
   readonly #steering: Steering;
   readonly #accounting: Accounting;
   readonly #kernel: KernelTranslation | undefined;
+  /** None where the kernel does not run programs of ours. */
+  readonly #nudge: TcpNudge | undefined;
+  /** Slots whose path has failed, and what was sent there last is lost. */
+  readonly #lost = new Set<number>();
+  #nudgesFailed = 0;
   readonly #worker: Worker;
   readonly #fds: number[];
   readonly #commandFd: number;
@@ -183,6 +189,13 @@ export class TunDatapath implements Datapath {
       const loopOnly = (options.translation ?? "loop") === "loop";
       const tun = made(openTun(loopOnly ? deviceName : `${deviceName}t`), ({ fd }) => closeFd(fd));
       this.#deviceIndex = tun.index;
+      if (this.#accounting instanceof EbpfAccounting) {
+        try {
+          this.#nudge = made(new TcpNudge(tun.fd, (slot) => this.#steeredMtu[slot]), (nudge) => nudge.close());
+        } catch (error) {
+          if (!(error instanceof SystemError)) throw error; // TCP's own timer does it, only later
+        }
+      }
       if (!loopOnly) {
         try {
           this.#kernel = made(this.#openKernel(deviceName, protocol), (kernel) => kernel.close());
@@ -334,9 +347,14 @@ export class TunDatapath implements Datapath {
     return id < this.#slotOf.length ? this.#slotOf[id] : NONE;
   }
 
+  /** The ULIDs, the local one first. */
+  #ulidOctets(slot: number): Uint8Array {
+    return this.#ulids.subarray(slot * 2 * ADDRESS_LENGTH, (slot + 1) * 2 * ADDRESS_LENGTH);
+  }
+
   #ulid(slot: number): LocatorPair {
-    const at = slot * 2 * ADDRESS_LENGTH;
-    return { local: formatAddress(this.#ulids, at), peer: formatAddress(this.#ulids, at + ADDRESS_LENGTH) };
+    const octets = this.#ulidOctets(slot);
+    return { local: formatAddress(octets), peer: formatAddress(octets, ADDRESS_LENGTH) };
   }
 
   /** Accounts for a context, and translates what arrives for it. Throws RangeError when there are too many. */
@@ -393,6 +411,7 @@ export class TunDatapath implements Datapath {
     if (slot === NONE) return;
     this.#slotOf[id] = this.#idOf[slot] = NONE;
     this.#paths.delete(slot);
+    this.#lost.delete(slot);
     const ulid = this.#ulid(slot);
     if (this.#steeredMtu[slot] !== 0) this.#steering.unsteer(ulid);
     // Here and not when the slot is used again: memory that was never written costs nothing.
@@ -410,8 +429,40 @@ export class TunDatapath implements Datapath {
   setPath(id: number, path: PathInstruction): void {
     const slot = this.#slot(id);
     if (slot === NONE) return;
+    if (path.lost && this.#nudge !== undefined) this.#lost.add(slot);
     this.#applyPath(slot, path, true);
     this.#paths.set(slot, path);
+  }
+
+  /**
+   * Makes TCP repeat at once what was lost with the paths that have failed. Returns when it wants to be called again, see
+   * {@linkcode Datapath.repeatLost}.
+   */
+  repeatLost(now: number): number {
+    if (this.#nudge === undefined) return Infinity;
+    try {
+      if (this.#lost.size > 0) this.#nudgeLost(this.#nudge, now);
+      return this.#nudge.watch(now);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+      this.#nudgesFailed++;
+      return Infinity;
+    }
+  }
+
+  #nudgeLost(nudge: TcpNudge, now: number): void {
+    const slots = [...this.#lost];
+    this.#lost.clear();
+    try {
+      this.#steering.makeStale();
+      const steered = slots.filter((slot) => this.#steeredMtu[slot] !== 0);
+      if (steered.length > 0) nudge.nudge(steered.map((slot) => ({ slot, addresses: this.#ulidOctets(slot) })), now);
+    } finally {
+      for (const slot of slots) {
+        const { pair, hold } = this.#paths.get(slot)!, ulid = this.#ulid(slot);
+        if (!hold && samePair(pair, ulid)) this.#steer(slot, ulid, 0);
+      }
+    }
   }
 
   /** `isNew`: the engine wants it now; else only senders have changed, and held copies stay where they are. */
@@ -432,7 +483,8 @@ export class TunDatapath implements Datapath {
     }
     const mtu = this.#mtuOf(pair);
     this.#setKernelPath(id, path, translate, mtu);
-    this.#steer(slot, ulid, translate || hold ? mtu : 0);
+    // What TCP repeats has to come in here, also when it leaves unchanged: only what is steered can have another MTU.
+    if (!this.#lost.has(slot) || translate || hold) this.#steer(slot, ulid, translate || hold ? mtu : 0);
   }
 
   #commandWay(
@@ -587,6 +639,8 @@ export class TunDatapath implements Datapath {
   /** Counts since the start, by what happened. */
   counters(): DatapathCounters {
     const counters: DatapathCounters = Object.fromEntries(COUNTERS.map((name, i) => [name, this.#counters[i]]));
+    counters["nudged-connections"] = this.#nudge?.nudged ?? 0;
+    if (this.#nudgesFailed > 0) counters["nudges-failed"] = this.#nudgesFailed;
     const kernel = this.#kernel?.translated();
     if (kernel !== undefined) {
       counters["translated-out"] += kernel.out;
@@ -600,6 +654,7 @@ export class TunDatapath implements Datapath {
     if (this.#closed) return;
     this.#closed = true;
     this.#steering.close();
+    this.#nudge?.close();
     this.#kernel?.close();
     this.#accounting.close();
     if (Atomics.load(this.#state, 0) === WorkerState.RUNNING) {

@@ -19,6 +19,7 @@ export * from "./tun_io.ts";
 export * from "./capabilities.ts";
 export * from "./classic_filter.ts";
 export * from "./bpf.ts";
+export * from "./tcp_diag.ts";
 export * from "./nftables.ts";
 export * from "./packet.ts";
 export * from "./frame_buffer.ts";

@@ -1,7 +1,7 @@
 /** TUN devices: the kernel hands over whole IP packets and takes them back (Documentation/networking/tuntap.rst). */
 
 import { closeFd } from "./fd.ts";
-import { check, Errno, SystemError } from "./errno.ts";
+import { check, Errno, errno, SystemError } from "./errno.ts";
 import { libc } from "./libc.ts";
 import { cString, stableBytes } from "./memory.ts";
 
@@ -73,6 +73,11 @@ export function openTun(name: string): Tun {
     closeFd(fd);
     throw error;
   }
+}
+
+/** Writes one packet, its {@linkcode VnetHeader} before it. Returns 0 or the errno, as EIO when the device is down. */
+export function writeTunPacket(fd: number, packet: Uint8Array): number {
+  return libc().write(fd, packet as Uint8Array<ArrayBuffer>, packet.length) < 0 ? errno() : 0;
 }
 
 /** Changes what the kernel leaves to the reader of a device: {@linkcode TunOffload} bits. Throws SystemError. */

@@ -150,6 +150,8 @@ export interface PathInstruction {
    * whether `pair` works, the flow goes on. Only with `hold: true`.
    */
   readonly copyTo?: LocatorPair;
+  /** `pair` is another one because the one before has failed, and what was sent there at last is lost. */
+  readonly lost?: boolean;
 }
 
 /** What the engine wants done. */

@@ -30,6 +30,8 @@ export class Failover {
   /** Contexts whose next packet is worth a copy. */
   readonly pauses: Pauses;
   readonly #core: Core;
+  /** The context whose pair has just failed and been replaced; the datapath is about to be told. */
+  #failed: Context | undefined;
 
   constructor(core: Core) {
     this.#core = core;
@@ -737,6 +739,7 @@ export class Failover {
   #switched(context: Context, from: LocatorPair, cause: FailureCause | "better-path", now: number): void {
     context.switches++;
     context.since = Math.floor(now);
+    this.#failed = cause === "operator" || cause === "better-path" ? undefined : context;
     this.#core.event(context, { kind: "switch", from, to: context.current, cause }, now);
   }
 
@@ -783,6 +786,8 @@ export class Failover {
     ) return;
     const wereCopied = toldCopyTo !== undefined && samePair(toldCopyTo, context.current);
     const release = context.toldHold && !hold && doubt?.explored === true && !wereCopied;
+    const lost = this.#failed === context && !samePair(context.current, context.toldPair);
+    this.#failed = undefined;
     context.toldHold = hold;
     context.toldPair = context.current;
     if (context.doubt !== undefined) context.doubt.toldCopyTo = copyTo;
@@ -793,6 +798,7 @@ export class Failover {
       hold,
       release,
       ...(copyTo === undefined ? {} : { copyTo }),
+      ...(lost ? { lost } : {}),
     });
   }
 

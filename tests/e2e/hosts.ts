@@ -119,11 +119,15 @@ export class Hosts implements AsyncDisposable {
     return agent;
   }
 
-  /** Starts a TCP stream from host a to host b, a block each 10 ms, between these addresses. */
+  /** Starts a TCP stream from host a to host b, a block each 10 ms if not told otherwise, between these addresses. */
   async stream(
     port: number,
     from: string = this.topology.a.addresses[0],
     to: string = this.topology.b.addresses[0],
+    { blockBytes, everyMs }: { readonly blockBytes: number; readonly everyMs: number } = {
+      blockBytes: 1_000,
+      everyMs: 10,
+    },
   ): Promise<Stream> {
     const { a, b } = this.topology;
     const start = (host: LabHost, args: readonly string[]) => {
@@ -144,7 +148,7 @@ export class Hosts implements AsyncDisposable {
     const sender = start(a, [
       "tcp-send",
       ...["--local", from, "--peer", to, ...at],
-      ...["--block-bytes", "1000", "--every-ms", "10"],
+      ...["--block-bytes", String(blockBytes), "--every-ms", String(everyMs)],
     ]);
     await sender.line("connected");
     return { sender, receiver };
@@ -178,6 +182,14 @@ export async function finish(stream: Stream): Promise<TcpReceived> {
 /** The longest time (ms) in which nothing arrived, of what began after `since` (monotonic ms). */
 export function longestSilence(received: TcpReceived, since: number): number {
   return Math.max(0, ...received.reception.gaps.filter((gap) => gap.to > since).map((gap) => gap.to - gap.from));
+}
+
+/** A counter of a host's TCP, as `TCPTimeouts` (`TcpExt` of /proc/net/netstat). */
+export async function tcpCounter(topology: Topology, host: LabHost, name: string): Promise<number> {
+  const { stdout } = await topology.spawn(host, "cat", { args: ["/proc/net/netstat"], stdout: "piped" }).output();
+  const lines = new TextDecoder().decode(stdout).split("\n").filter((line) => line.startsWith("TcpExt:"));
+  const [names, values] = lines.map((line) => line.split(" "));
+  return Number(values[names.indexOf(name)]);
 }
 
 /** What the agent may leave in a host's network: its device, addresses on it, steering routes and rules. */

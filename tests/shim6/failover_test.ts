@@ -85,6 +85,20 @@ Deno.test("a probe that the peer reports ends the exploration: the pair is taken
   assertEquals(bench.eventsOf("probe-sent").length, bench.view()!.probesSent);
 });
 
+Deno.test("the datapath learns that packets are lost when a pair has failed, not when it was left at somebody's wish", () => {
+  for (const wished of [false, true]) {
+    const bench = new Bench();
+    const tag = bench.toEstablished();
+    if (wished) bench.engine.explore(1, bench.now);
+    else bench.payloadSent();
+    const chosen = probesOf(bench.run(100_000)).find((s) => s.source !== A1 && s.destination !== B1)!;
+    bench.receive(answer(tag, chosen), chosen.destination, chosen.source);
+    const path = paths(bench).at(-1)!;
+    assertEquals(path.pair, { local: chosen.source, peer: chosen.destination });
+    assertEquals(path.lost, wished ? undefined : true);
+  }
+});
+
 Deno.test("an exploration that ends on the same pair releases the copies there", () => {
   const bench = new Bench();
   const tag = bench.toEstablished();
@@ -357,7 +371,8 @@ Deno.test("when the peer's host says it knows no Shim6, payload takes the ULID p
   bench.engine.handleIcmpError({ ...error, local: STRANGER }, bench.now);
   assertEquals(bench.view()?.current.local, A2, "a forged error has no effect");
   bench.engine.handleIcmpError(error, bench.now);
-  assertEquals(paths(bench).at(-1), { type: "path", id: 1, pair: ULID, hold: false, release: false });
+  // What was translated was refused there, so that TCP has to repeat it.
+  assertEquals(paths(bench).at(-1), { type: "path", id: 1, pair: ULID, hold: false, release: false, lost: true });
   assertEquals(bench.state(), "ESTABLISHED");
   assertEquals(bench.eventsOf("peer-without-shim6").length, 1);
   bench.payloadSent();
