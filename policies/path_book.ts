@@ -158,10 +158,11 @@ export class PathBook {
 
   /**
    * The pair was in use and failed: its own fault, or that of one of the locators of `suspects`, which is the pair on whose
-   * reverse the peer sends if that is where nothing comes from.
+   * reverse the peer sends if that is where nothing comes from; null: it is known already which locator is dead.
    */
-  failed(pair: LocatorPair, now: number, suspects: LocatorPair = pair): void {
+  failed(pair: LocatorPair, now: number, suspects: LocatorPair | null = pair): void {
     this.#touch(pair).lastFailure = now;
+    if (suspects === null) return;
     this.#blame(suspects.local, suspects.peer, now);
     this.#blame(suspects.peer, suspects.local, now);
   }

@@ -276,8 +276,13 @@ export class ReapMachine {
     }
 
     note();
-    const confirms = proven !== undefined || probe.received.length === 0;
+    const log = this.#log!;
+    // Hosts that ask questions say InboundOk although they have heard nothing.
+    const isQuestion = probe.received.length === 0 && this.#env.profile.suspicion !== undefined;
+    const confirms = proven !== undefined || probe.received.length === 0 && !isQuestion;
     if (probe.state === ReapState.Exploring || !confirms) {
+      // A question that crossed a probe of ours on the same pair: the answer to that probe is under way.
+      if (isQuestion && this.#state === ReapState.Exploring && log.hasSent(answering)) return this.#heard(now);
       if (this.#state === ReapState.Exploring) this.#becomeInboundOk(now, answering);
       else {
         this.#heard(now);
@@ -329,10 +334,16 @@ export class ReapMachine {
   }
 
   /** Goes over to a pair without an exploration: the operator or the policy wants it. A running exploration goes on. */
-  switchTo(pair: LocatorPair, _now: number): void {
+  switchTo(pair: LocatorPair, now: number): void {
     this.#current = pair;
+    this.forgiveSilence(now); // on the old pair, which says nothing about the new one
     // A late report on another pair must not undo this.
     if (this.#exploration === undefined) this.#forgetProbes();
+  }
+
+  /** Something was done about the peer's silence: what was sent so far needs no answer any more. */
+  forgiveSilence(now: number): void {
+    this.#lastHeardInUse = Math.max(this.#lastHeardInUse, now);
   }
 
   /** Whether {@linkcode handleTimeout} would send a probe. */
@@ -448,7 +459,9 @@ export class ReapMachine {
     // Before the plan is made, so that it knows which locators are in question and which are not.
     if (PATH_FAILURES.has(cause)) {
       // Who hears nothing suspects the path on which nothing comes; who is told that it is not heard, the one it sends on.
-      const suspects = cause === "peer-probe" ? undefined : this.#source.incoming;
+      // The peers of other contexts are not to blame for a locator of ours that is dead.
+      const isExplained = cause === "shared-fate" && this.#env.profile.suspicion !== undefined;
+      const suspects = isExplained ? null : cause === "peer-probe" ? undefined : this.#source.incoming;
       this.#env.book.failed(this.#current, now, suspects);
     }
     if (heardOn !== undefined) this.#env.book.heard(heardOn);

@@ -46,6 +46,11 @@ export class ProbeLog {
     }
   }
 
+  /** Whether a probe of ours left on the pair. */
+  hasSent(pair: LocatorPair): boolean {
+    return this.#sent.some((probe) => samePair(probe.pair, pair));
+  }
+
   /** Forgets probes of either host between locators that form none of `pairs`. */
   keepOnly(pairs: readonly LocatorPair[]): void {
     this.#sent = this.#sent.filter((probe) => pairs.some((pair) => samePair(pair, probe.pair)));

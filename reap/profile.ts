@@ -61,7 +61,7 @@ export const FAST: Profile = {
   ...RFC5534,
   name: "fast",
   sendTimeoutMs: 10_000,
-  suspicion: { patience: 1.25, leastMs: 20, mostExtraMs: 75 },
+  suspicion: { patience: 1.25, leastMs: 20, mostExtraMs: 50 },
 };
 
 /** The profiles by name. */

@@ -72,6 +72,16 @@ export interface Check {
   /** The questions on the current pair, oldest first. */
   readonly asked: Question[];
   readonly alternate: { readonly pair: LocatorPair; readonly asked: Question[] } | undefined;
+  /**
+   * Where it begins. Nothing is urgent in a sparse flow, so that a single question is enough: on the alternate, if that is
+   * known to work, where it gets through in any case and is answered on the peer's own path.
+   */
+  readonly first: "both" | "alternate" | "current";
+  /**
+   * The question on the current pair that the first one on the alternate names before it is sent: a single packet that
+   * waits for an answer is no reason for more questions, but the peer has to send copies of that answer.
+   */
+  readonly announced: Report | undefined;
   /** The peer's first question on its current pair, while only the peer is in doubt: nothing is asked unless it stays so. */
   awaited: Report | undefined;
   /** The peer has got a question on the current pair: what we send arrives. */
@@ -84,6 +94,10 @@ export interface Check {
   extended: boolean;
   /** Something came in answer on the way that the peer uses. */
   heard: boolean;
+  /** So did payload. */
+  payloadCame: boolean;
+  /** The peer's last answer on the alternate: to report it tells the peer that it is heard there. */
+  answer: Report | undefined;
   /** When the next question is due, or the conclusion. */
   deadline: number;
 }

@@ -111,7 +111,11 @@ export class Failover {
     this.pauses.consider(context, activity, now);
     const machine = this.#machineOf(context);
     const hasSent = lastSent > sentBefore, hasReceived = lastReceived > receivedBefore;
-    if (hasReceived) this.#learn(context, activity, hasSent);
+    if (hasReceived) {
+      this.sharedFate.heard((context.incoming ?? context.current).local, lastReceived);
+      this.#learn(context, activity, hasSent);
+      this.#notePayload(context);
+    }
     if (firstUnanswered > 0) { // the last word was ours
       if (hasReceived) machine.handlePayloadReceived(lastReceived);
       if (firstUnanswered > sentBefore) machine.handlePayloadSent(firstUnanswered);
@@ -128,6 +132,7 @@ export class Failover {
   /** A Keepalive whose tag and addresses fit (RFC 5534 §6.6). */
   handleKeepalive(context: Context, now: number): void {
     this.wake(context);
+    this.sharedFate.heard((context.incoming ?? context.current).local, now);
     const since = this.#core.activity.unansweredSince(context.id);
     if (since > 0) {
       context.suspicion ??= new Suspicion();
@@ -142,15 +147,18 @@ export class Failover {
     this.wake(context);
     const pair = { local: destination, peer: source };
     this.#core.event(context, { kind: "probe-received", pair, state: message.state }, now);
+    this.sharedFate.heard(destination, now);
     this.#readTrial(context, message.received, now);
-    this.#readCheck(context, message.received, pair, now);
-    this.background.handleReports(context, message.received, pair, now);
-    // Background probes say InboundOk on any pair. While we explore it is the peer's choice, unless a later one comes.
-    const isChoice = message.state === ReapState.Operational ||
+    // Background probes say InboundOk on any pair. While we explore it is the peer's choice, unless a later one comes. A
+    // doubt is answered where it came from.
+    const isChoice = message.state === ReapState.Operational && !this.#answersDoubt(context, message) ||
       context.inDoubt && message.state === ReapState.InboundOk;
+    this.#readCheck(context, message, pair, now);
+    this.background.handleReports(context, message.received, pair, now);
     if (isChoice) context.incoming = context.intern(destination, source);
+    if (this.#isMoved(context, message, pair, now)) return;
     // Before the machine hears of the probe: what comes on an alternate does not end the silence on the path in use.
-    if (isDoubt(message)) this.#beDoubted(context, message.sent, now);
+    if (isDoubt(message) && !samePair(pair, context.current)) this.#beDoubted(context, message.sent, now);
     this.#machineOf(context).handleProbe(message, source, destination, now);
     this.#settle(context, now);
   }
@@ -374,6 +382,11 @@ export class Failover {
     const rttMs = this.#core.book.get(context.current)?.rttMs ?? NaN;
     const heard = Math.max(machine.lastHeard, this.#core.activity.lastReceived(context.id));
     if (since - heard > rttMs) afterMs = Math.max(afterMs, this.#answerMs(context.current));
+    // What is usual was learnt on another pair, which may have been shorter.
+    const isNew = context.switches > 0 && this.#core.activity.lastReceived(context.id) <= context.since;
+    if (isNew) afterMs += this.#answerMs(context.current);
+    // Then the silence of others says enough.
+    if (this.sharedFate.isSilent(context.current.local, since)) afterMs = 0;
     context.suspectAt = since + Math.min(afterMs, sendTimeoutMs);
   }
 
@@ -382,6 +395,7 @@ export class Failover {
     context.suspectAt = Infinity;
     const since = this.#core.activity.unansweredSince(context.id);
     if (since === 0 || this.#machineOf(context).state !== ReapState.Operational) return;
+    this.sharedFate.suspected(context, now - since, now);
     if (this.#isKnownDead(context, now)) return this.sharedFate.begin(context, "shared-fate", now);
     const { budget } = this.#core;
     if (budget.nextAt(now) > now) {
@@ -408,13 +422,14 @@ export class Failover {
       check.awaited = first;
       check.deadline = now + this.#questionGapMs(context.current);
     }
-    if (isPersistent && context.check?.awaited !== undefined) this.#ask(context, now);
+    const { check } = context;
+    if (isPersistent && check?.awaited !== undefined && check.first === "both") this.#ask(context, now);
   }
 
   /** Only the peer is in doubt. What it asked on its current pair tells which direction may be broken. */
   #awaitPeer(context: Context, awaited: Report, now: number): void {
     const check = context.check!;
-    if (!this.#machineOf(context).hasReceived(awaited)) return this.#ask(context, now);
+    if (check.first === "both" && !this.#machineOf(context).hasReceived(awaited)) return this.#ask(context, now);
     // Its path works, so that ours may be what is broken. Then it will ask again, since our answer is lost.
     const end = check.at + 3 * this.#answerMs(context.current);
     if (now >= end) return this.#endCheck(context, false, now);
@@ -425,19 +440,27 @@ export class Failover {
   #beginCheck(context: Context, since: number, now: number): Check {
     const pair = this.#alternate(context, now);
     const doubt = this.#doubt(context);
-    if (pair !== undefined && this.#isKnownToWork(context, pair)) doubt.copyTo = pair;
+    const works = pair !== undefined && this.#isKnownToWork(context, pair);
+    if (works) doubt.copyTo = pair;
     context.checkedAt = Math.floor(now);
+    const isSparse = Math.max(now - since, context.suspicion?.usualMs || 0) > SPARSE_SILENCE;
+    const isLone = since < now && this.#core.activity.lastSent(context.id) <= since;
+    const first = works && (isSparse || isLone) ? "alternate" : isSparse ? "current" : "both";
     return context.check = {
       at: now,
       since,
       asked: [],
       alternate: pair && { pair, asked: [] },
+      first,
+      announced: first === "alternate" && !isSparse ? this.#question(context.current, now).report : undefined,
       awaited: undefined,
       currentReported: false,
       alternateReported: false,
       lastReported: false,
       extended: false,
       heard: false,
+      payloadCame: false,
+      answer: undefined,
       deadline: now,
     };
   }
@@ -458,7 +481,7 @@ export class Failover {
   /** One more question on the current pair, or the conclusion: packets get lost, so no single one decides. */
   #goOnChecking(context: Context, now: number): void {
     const check = context.check!, { current } = context;
-    const { asked } = check;
+    const { asked, alternate } = check;
     if (check.awaited !== undefined) return this.#awaitPeer(context, check.awaited, now);
     if (this.#isKnownDead(context, now)) {
       context.check = undefined;
@@ -471,27 +494,42 @@ export class Failover {
       check.deadline = budget.nextAt(now);
       return this.#core.reschedule(context);
     }
-    const question = this.#question(current, now);
+    if (check.first === "alternate" && alternate!.asked.length === 0) {
+      this.#askAlternate(context, now);
+      check.deadline = now + LATE_ANSWER * this.#answerMs(alternate!.pair);
+      return this.#settle(context, now);
+    }
+    const question = asked.length === 0 && check.announced !== undefined
+      ? { report: check.announced, at: now }
+      : this.#question(current, now);
     asked.push(question);
     const why = asked.length === 1 ? "does the current pair work?" : "does the current pair work, really?";
     budget.probe(now);
     this.#sendProbe(context, current, ReapState.InboundOk, [question.report], [], why, now);
-    if (asked.length === 1 || asked.length === questions) this.#askAlternate(context, now);
-    // The last question leaves when the first should have been answered: then the peer knows that it was not.
+    const isLast = asked.length === questions, isNextLast = asked.length === questions - 1;
+    if (isLast || asked.length === DOUBT_AFTER[check.first]) this.#askAlternate(context, now);
     const answerMs = this.#answerMs(current);
-    if (asked.length === questions) check.deadline = now + answerMs;
-    else if (asked.length === questions - 1) check.deadline = Math.max(asked[0].at + answerMs, now);
-    else check.deadline = now + this.#questionGapMs(current);
+    // However many they are, they are spread over the same time.
+    const gaps = check.first === "both" ? 1 : (QUESTIONS - 1) / (questions - 1);
+    // In a sparse flow one question at a time is enough, as long as there is an answer.
+    const isAlone = asked.length === 1 && (check.first === "current" || check.first === "alternate" && check.heard);
+    if (isLast || isAlone) check.deadline = now + answerMs;
+    // The last question leaves when the first should have been answered: then the peer knows that it was not.
+    else if (isNextLast && check.first === "both") check.deadline = Math.max(asked[0].at + answerMs, now);
+    else check.deadline = now + this.#questionGapMs(current) * gaps;
     this.#settle(context, now);
   }
 
   /** The question on the alternate names those on the current pair, and so tells the peer of the doubt. */
   #askAlternate(context: Context, now: number): void {
-    const { asked, alternate } = context.check!;
+    const { asked, alternate, announced } = context.check!;
     if (alternate === undefined) return;
     const question = this.#question(alternate.pair, now);
     alternate.asked.push(question);
-    const sent = [question.report, ...asked.toReversed().map(({ report }) => report)];
+    const named = asked.length === 0 && announced !== undefined
+      ? [announced]
+      : asked.toReversed().map(({ report }) => report);
+    const sent = [question.report, ...named];
     this.#core.budget.probe(now);
     this.#sendProbe(context, alternate.pair, ReapState.InboundOk, sent, [], "does another pair work?", now);
   }
@@ -503,8 +541,8 @@ export class Failover {
   /** In a dense stream many packets speak for a failure, in a sparse one a single lost one may, if packets do get lost. */
   #questionsFor({ check, suspicion }: Context): number {
     const { at, since } = check!;
-    const isSparse = Math.max(at - since, suspicion?.usualMs || 0) > SPARSE_SILENCE;
-    return isSparse && suspicion?.wasWrong ? LOSSY_QUESTIONS : QUESTIONS;
+    const isLossy = Math.max(at - since, suspicion?.usualMs || 0) > SPARSE_SILENCE && suspicion?.wasWrong;
+    return isLossy ? LOSSY_QUESTIONS : QUESTIONS;
   }
 
   /**
@@ -546,8 +584,9 @@ export class Failover {
     const record = this.#core.book.get(pair);
     if (record === undefined || Number.isNaN(record.rttMs)) return UNKNOWN_ANSWER_TIME;
     const { rttMs, rttVarianceMs } = record;
-    const isRepeated = rttVarianceMs !== rttMs / 2; // else there was one measurement, and the deviation is only a guess
-    const tail = isRepeated ? Math.min(rttMs + 4 * rttVarianceMs, 2 * rttMs) : 0;
+    // The deviation begins as a guess of half the time (RFC 6298 §2.2), of which each measurement takes a quarter away.
+    const guessMs = rttMs / 2 * 0.75 ** Math.max(0, record.probesAnswered - 1);
+    const tail = Math.min(rttMs + 4 * Math.max(0, rttVarianceMs - guessMs), 2 * rttMs);
     return Math.max(LEAST_ANSWER_TIME, ANSWER_PATIENCE * rttMs, tail);
   }
 
@@ -556,37 +595,71 @@ export class Failover {
   }
 
   /** Reads the reports of a probe that came in on the reverse of `back`. */
-  #readCheck(context: Context, received: readonly Report[], back: LocatorPair, now: number): void {
+  #readCheck(context: Context, { received, sent, state }: Probe, back: LocatorPair, now: number): void {
     const { check } = context;
     if (check === undefined) return;
-    const { asked, alternate } = check;
+    const { asked, alternate, first } = check;
     const isReported = ({ report }: Question) =>
       received.some(({ nonce, source, destination }) =>
         nonce === report.nonce && source === report.source && destination === report.destination
       );
     // Newest first: an answer that reports several is the answer to the last one.
     const current = asked.findLast(isReported);
-    if (current !== undefined && !check.currentReported) this.#noteAnswer(context, current, now);
-    check.currentReported ||= current !== undefined;
     const ofAlternate = alternate?.asked.findLast(isReported);
+    // What comes back on the reverse of the alternate says nothing about the path that the peer uses. If that is where the
+    // peer sends, the plain question was answered there.
+    const isOnAlternate = alternate !== undefined && samePair(back, alternate.pair) &&
+      (isPlain(check)
+        ? ofAlternate !== alternate.asked[0]
+        : !(context.incoming !== undefined && samePair(back, context.incoming)));
+    if (current !== undefined && !check.currentReported) this.#noteAnswer(context, current, !isOnAlternate, now);
+    check.currentReported ||= current !== undefined;
     if (ofAlternate !== undefined && !check.alternateReported) {
-      this.#noteAnswer(context, ofAlternate, now);
+      this.#noteAnswer(context, ofAlternate, true, now);
       check.alternateReported = true;
       this.#doubt(context).copyTo ??= alternate!.pair;
     }
+    // Questions on the alternate that name others are answered there, with what the peer had got by then.
     check.lastReported ||= ofAlternate !== undefined && ofAlternate === alternate!.asked[1];
     if (current === undefined && ofAlternate === undefined) return;
-    // What comes back on the reverse of the alternate says nothing about the path that the peer uses.
-    const isOnAlternate = alternate !== undefined && samePair(back, alternate.pair) &&
-      !(context.incoming !== undefined && samePair(back, context.incoming));
+    if (state === ReapState.InboundOk) return this.#beTold(context, (current ?? ofAlternate)!, now);
+    if (isOnAlternate) check.answer = sent[0];
     check.heard ||= !isOnAlternate;
-    if (check.currentReported && check.heard) this.#endCheck(context, true, now);
+    if (first === "alternate" && check.lastReported && check.extended) return this.#conclude(context, now);
+    if (check.heard && check.currentReported) this.#endCheck(context, true, now);
+    else if (first === "alternate" && asked.length === 0) this.#goOnChecking(context, now);
   }
 
-  #noteAnswer(context: Context, { report: { source, destination, nonce }, at }: Question, now: number): void {
+  /** The peer does not only answer: it tells that it hears us where the question went, and wants us there (RFC 5534 §6.8). */
+  #beTold(context: Context, { report, at }: Question, now: number): void {
+    const { since } = context.check!;
+    const { current: from } = context, to = { local: report.source, peer: report.destination };
+    if (samePair(from, to) || !context.isCandidate(to)) return;
+    context.incoming = context.intern(to.local, to.peer);
+    this.#move(context, to, { since, at }, 1, now);
+  }
+
+  /** Whether a probe answers a question that named others, so that it came back on the alternate. */
+  #answersDoubt({ check }: Context, { received }: Probe): boolean {
+    const answered = received.at(-1);
+    return check?.alternate !== undefined && answered !== undefined &&
+      check.alternate.asked.some(({ report }, i) => report.nonce === answered.nonce && !(i === 0 && isPlain(check)));
+  }
+
+  /** Payload came in: on the peer's own path, unless the peer was told of a doubt and sends copies. */
+  #notePayload({ check }: Context): void {
+    if (check === undefined) return;
+    if (check.first === "both" || (check.alternate?.asked.length ?? 0) <= Number(isPlain(check))) {
+      check.payloadCame = true;
+    }
+  }
+
+  /** `isPrompt`: the answer came as soon as it could, not with that to a later question. */
+  #noteAnswer(context: Context, { report, at }: Question, isPrompt: boolean, now: number): void {
+    const { source, destination, nonce } = report;
     const pair = { local: source, peer: destination }, rttMs = now - at;
     context.peer!.prove(destination);
-    this.#core.book.probeAnswered(pair, rttMs, now);
+    this.#core.book.probeAnswered(pair, isPrompt ? rttMs : NaN, now);
     this.#core.event(context, { kind: "probe-answered", pair, nonce, rttMs }, now);
   }
 
@@ -604,15 +677,24 @@ export class Failover {
   /** All answers should be there. */
   #conclude(context: Context, now: number): void {
     const check = context.check!;
-    const { currentReported, alternateReported, at } = check;
+    const { currentReported, alternateReported, payloadCame, first } = check;
     if (this.#machineOf(context).state !== ReapState.Operational) {
       context.check = undefined;
       return;
     }
-    const payloadCame = this.#core.activity.lastReceived(context.id) > at;
+    if (first === "alternate" && !check.lastReported && !check.extended) {
+      const { pair, asked } = check.alternate!;
+      check.extended = true;
+      check.deadline = Math.max(now, asked.at(-1)!.at + LATE_ANSWER * this.#answerMs(pair));
+      return this.#core.reschedule(context);
+    }
     if (currentReported) {
       // Only the peer's path is broken, and the peer, which has been told of the doubt, can change it.
-      if (payloadCame || ++context.deafChecks < DEAF_CHECKS) return this.#endCheck(context, false, now);
+      if (payloadCame) return this.#endCheck(context, false, now);
+      if (++context.deafChecks < DEAF_CHECKS) {
+        this.#tell(context, context.current, now);
+        return this.#endCheck(context, false, now);
+      }
     } else if (alternateReported) {
       // The last answer there tells which questions the peer had by then. It may be late, too.
       if (check.lastReported || check.extended) return this.#fallBack(context, now);
@@ -631,17 +713,86 @@ export class Failover {
    * its own, is told.
    */
   #fallBack(context: Context, now: number): void {
-    const { at, since, asked, alternate } = context.check!;
-    const { current: from } = context, { pair: to } = alternate!;
+    const { at, since, asked, alternate, heard, payloadCame, answer } = context.check!;
+    const { pair: to } = alternate!;
+    this.#move(context, to, { since, at }, asked.length + alternate!.asked.length, now);
+    const question = this.#question(to, now).report;
+    const isTold = answer !== undefined && !heard && !payloadCame;
+    const state = isTold ? ReapState.InboundOk : ReapState.Operational;
+    const received = isTold ? [answer] : [];
+    this.#sendProbe(context, to, state, [question], received, "payload takes this pair now", now);
+    this.#settle(context, now);
+  }
+
+  /** Tells the peer where it is heard: it moves there and says so (RFC 5534 §6.8). */
+  #tell(context: Context, pair: LocatorPair, now: number): void {
+    const { answer } = context.check!;
+    if (answer === undefined) return;
+    const question = this.#question(pair, now).report;
+    this.#core.budget.probe(now);
+    this.#sendProbe(
+      context,
+      pair,
+      ReapState.InboundOk,
+      [question],
+      [answer],
+      "you are heard on another pair only",
+      now,
+    );
+    this.#machineOf(context).forgiveSilence(now);
+    context.suspectAt = Infinity;
+  }
+
+  /**
+   * A question of the peer while the path in use is known to be dead: the peer has found a pair that works, and is told that
+   * it is heard there. Any other answer would be lost, or make it ask more. Returns whether that is so.
+   */
+  #isMoved(context: Context, message: Probe, pair: LocatorPair, now: number): boolean {
+    if (message.state !== ReapState.InboundOk || message.received.length > 0 || context.inDoubt) return false;
+    if (this.#core.reap.profile.suspicion === undefined || this.#isQuiet(context, now)) return false;
+    if (!this.#canMove(context, pair, now)) return false;
+    context.incoming = context.intern(pair.local, pair.peer); // copies of its payload come from there as well
+    const { budget } = this.#core;
+    budget.probe(now); // the question, which the peer has sent already
+    this.sharedFate.answer(context, (at) => {
+      if (!this.#canMove(context, pair, at)) return;
+      budget.probe(at);
+      budget.probe(at); // the peer confirms
+      const since = this.#core.activity.unansweredSince(context.id) || at;
+      this.#move(context, pair, { since, at }, 1, at);
+      const question = this.#question(pair, at).report;
+      const why = "you are heard on this pair, the other one is dead";
+      this.#sendProbe(context, pair, ReapState.InboundOk, [question], [message.sent[0]], why, at);
+      this.#settle(context, at);
+    }, now);
+    return true;
+  }
+
+  /** Whether the pair in use is dead and another one is not. */
+  #canMove(context: Context, pair: LocatorPair, now: number): boolean {
+    const isDead = (address: Address) => !Number.isNaN(this.#core.book.deadSince(address, now));
+    return context.isEstablished && !context.inDoubt && this.#isKnownDead(context, now) &&
+      !isDead(pair.local) && !isDead(pair.peer) && this.#isKnownToWork(context, pair) && context.isCandidate(pair);
+  }
+
+  /** Payload takes another pair without an exploration, since that one is known to work. */
+  #move(
+    context: Context,
+    to: LocatorPair,
+    { since, at }: Pick<Check, "since" | "at">,
+    probes: number,
+    now: number,
+  ): void {
+    const { current: from } = context;
     context.check = undefined;
     this.#doubt(context).explored = true;
     this.#core.book.failed(from, now);
     this.#core.book.heard(to);
     this.sharedFate.failed(from, now - since, now);
-    context.machine?.switchTo(to, now);
+    this.#machineOf(context).switchTo(to, now);
     context.current = to;
     this.#switched(context, from, "suspicion", now);
-    const detectionMs = at - since, explorationMs = now - at, probes = asked.length + 1;
+    const detectionMs = at - since, explorationMs = now - at;
     context.lastFailure = { cause: "suspicion", detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
     this.background.recovered(context, now);
     this.#core.event(
@@ -649,16 +800,6 @@ export class Failover {
       { kind: "recovered", cause: "suspicion", detectionMs, explorationMs, pair: to, probes },
       now,
     );
-    this.#sendProbe(
-      context,
-      to,
-      ReapState.Operational,
-      [this.#question(to, now).report],
-      [],
-      "payload takes this pair now",
-      now,
-    );
-    this.#settle(context, now);
   }
 
   /** Carries out what the machine wants; to be called after every call to it. */
@@ -702,6 +843,10 @@ export class Failover {
         return;
       case "switch":
         context.current = effect.to;
+        if (context.check !== undefined) {
+          context.check = undefined;
+          this.#doubt(context).explored = true;
+        }
         return this.#switched(context, effect.from, effect.cause, now);
       case "answered": {
         const { pair, nonce, rttMs } = effect;
@@ -847,6 +992,8 @@ export class Failover {
 const UNKNOWN_ANSWER_TIME = 100;
 /** A question is answered within this multiple of the round-trip time, or this many ms, or as RFC 6298 §2.3 has it. */
 const ANSWER_PATIENCE = 1.25, LEAST_ANSWER_TIME = 15;
+/** After so many questions on the current pair the peer is told of the doubt, by the pair that is asked first. */
+const DOUBT_AFTER = { both: 1, current: 2, alternate: Infinity } as const;
 /** Questions on the current pair before it is given up, and after longer silences where packets are known to get lost. */
 const QUESTIONS = 3, LOSSY_QUESTIONS = 5, SPARSE_SILENCE = 200;
 /** The time between questions: this part of the time to an answer, within these bounds in ms. */
@@ -855,6 +1002,14 @@ const QUESTION_GAPS = 6, LEAST_QUESTION_GAP = 4, LARGEST_QUESTION_GAP = 50;
 const DEAF_CHECKS = 3;
 /** A peer's doubt makes this host ask at most once in this time, in ms, if it has sent payload in the second one. */
 const ASK_BACK_INTERVAL = 100, ASK_BACK_AFTER = 10_000;
+
+/** An answer that comes back on the alternate may take longer, by this factor: measured was the path that the peer uses. */
+const LATE_ANSWER = 1.75;
+
+/** Whether the first question on the alternate says nothing of a doubt, so that the peer answers it where it sends. */
+function isPlain({ first, announced }: Check): boolean {
+  return first === "alternate" && announced === undefined;
+}
 
 /** Whether a probe is a question on an alternate, which names the questions on the current pair. */
 function isDoubt({ state, sent, received }: Probe): boolean {

@@ -25,6 +25,11 @@ export class ProbeBudget {
     return Math.max(now, this.#emptyAt - this.#toleranceMs);
   }
 
+  /** When all that was counted has left, monotonic ms. */
+  get emptyAt(): number {
+    return this.#emptyAt;
+  }
+
   /** Whether explorations are going on: no time for anything else. */
   isBusy(now: number): boolean {
     return this.#emptyAt > now;
