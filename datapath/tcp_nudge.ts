@@ -11,6 +11,7 @@
 
 import {
   Errno,
+  MAX_PAIRS,
   SystemError,
   type TcpConnection,
   TcpDiag,
@@ -154,7 +155,7 @@ export class TcpNudge {
     this.#diag.connections((connection) => {
       const slot = found.length < MAX_CONNECTIONS ? slots.get(connection.addresses.join()) : undefined;
       if (slot !== undefined) found.push({ connection, slot });
-    }, pairs.length === 1 ? pairs[0].addresses : undefined);
+    }, pairs.length <= MAX_PAIRS ? pairs.map(({ addresses }) => addresses) : undefined);
     this.#watched = this.#watched.filter(({ slot }) => !pairs.some((pair) => pair.slot === slot));
     for (const { connection, slot } of found) {
       const watched: Watched = { slot, connection, at: now, until: 0, told: undefined };
@@ -170,6 +171,11 @@ export class TcpNudge {
     if (this.#watched.length === 0) return Infinity;
     this.#watched = this.#watched.filter((each) => each.at > now || this.#look(each, now));
     return this.#watched.reduce((least, { at }) => Math.min(least, at), Infinity);
+  }
+
+  /** Whether more is to be known of connections of a pair. */
+  watches(slot: number): boolean {
+    return this.#watched.some((watched) => watched.slot === slot);
   }
 
   /** Returns whether the connection has to be looked at again. */

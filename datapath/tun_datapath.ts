@@ -124,6 +124,8 @@ export class TunDatapath implements Datapath {
   readonly #nudge: TcpNudge | undefined;
   /** Slots whose path has failed, and what was sent there last is lost. */
   readonly #lost = new Set<number>();
+  /** Slots back on their ULID pair: steered until TCP has been told, as only what is steered can have another MTU. */
+  readonly #keptSteered = new Set<number>();
   #nudgesFailed = 0;
   readonly #worker: Worker;
   readonly #fds: number[];
@@ -412,6 +414,7 @@ export class TunDatapath implements Datapath {
     this.#slotOf[id] = this.#idOf[slot] = NONE;
     this.#paths.delete(slot);
     this.#lost.delete(slot);
+    this.#keptSteered.delete(slot);
     const ulid = this.#ulid(slot);
     if (this.#steeredMtu[slot] !== 0) this.#steering.unsteer(ulid);
     // Here and not when the slot is used again: memory that was never written costs nothing.
@@ -439,30 +442,31 @@ export class TunDatapath implements Datapath {
    * {@linkcode Datapath.repeatLost}.
    */
   repeatLost(now: number): number {
-    if (this.#nudge === undefined) return Infinity;
+    const nudge = this.#nudge;
+    if (nudge === undefined) return Infinity;
     try {
-      if (this.#lost.size > 0) this.#nudgeLost(this.#nudge, now);
-      return this.#nudge.watch(now);
+      if (this.#lost.size > 0) this.#nudgeLost(nudge, now);
+      return nudge.watch(now);
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
       this.#nudgesFailed++;
       return Infinity;
-    }
-  }
-
-  #nudgeLost(nudge: TcpNudge, now: number): void {
-    const slots = [...this.#lost];
-    this.#lost.clear();
-    try {
-      this.#steering.makeStale();
-      const steered = slots.filter((slot) => this.#steeredMtu[slot] !== 0);
-      if (steered.length > 0) nudge.nudge(steered.map((slot) => ({ slot, addresses: this.#ulidOctets(slot) })), now);
     } finally {
-      for (const slot of slots) {
+      for (const slot of this.#keptSteered) {
+        if (nudge.watches(slot)) continue;
+        this.#keptSteered.delete(slot);
         const { pair, hold } = this.#paths.get(slot)!, ulid = this.#ulid(slot);
         if (!hold && samePair(pair, ulid)) this.#steer(slot, ulid, 0);
       }
     }
+  }
+
+  #nudgeLost(nudge: TcpNudge, now: number): void {
+    const pairs = [...this.#lost].filter((slot) => this.#steeredMtu[slot] !== 0)
+      .map((slot) => ({ slot, addresses: this.#ulidOctets(slot) }));
+    this.#lost.clear();
+    this.#steering.makeStale();
+    if (pairs.length > 0) nudge.nudge(pairs, now);
   }
 
   /** `isNew`: the engine wants it now; else only senders have changed, and held copies stay where they are. */
@@ -483,8 +487,9 @@ export class TunDatapath implements Datapath {
     }
     const mtu = this.#mtuOf(pair);
     this.#setKernelPath(id, path, translate, mtu);
-    // What TCP repeats has to come in here, also when it leaves unchanged: only what is steered can have another MTU.
-    if (!this.#lost.has(slot) || translate || hold) this.#steer(slot, ulid, translate || hold ? mtu : 0);
+    if (translate || hold) this.#steer(slot, ulid, mtu);
+    else if (this.#lost.has(slot)) this.#keptSteered.add(slot);
+    else if (!this.#keptSteered.has(slot)) this.#steer(slot, ulid, 0);
   }
 
   #commandWay(

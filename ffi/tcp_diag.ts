@@ -21,7 +21,7 @@ const RECEIVE_BUFFER = 65536;
 // linux/sock_diag.h, linux/inet_diag.h
 const SOCK_DIAG_BY_FAMILY = 20, IPPROTO_TCP = 6;
 const INET_DIAG_REQ_BYTECODE = 1, INET_DIAG_INFO = 2;
-const BC_SOURCE_CONDITION = 7, BC_DESTINATION_CONDITION = 8;
+const BC_JUMP = 1, BC_SOURCE_CONDITION = 7, BC_DESTINATION_CONDITION = 8;
 const BC_OPERATION = 4, BC_CONDITION = 8, ANY_PORT = 0xffff_ffff;
 /** `INET_DIAG_NOCOOKIE`, both halves. */
 const NO_COOKIE = 0xffff_ffff;
@@ -45,6 +45,9 @@ const INFO_NEEDED = 72;
 const OPTION_TIMESTAMPS = 1;
 /** `TCP_CA_Loss`. */
 const STATE_LOSS = 4;
+
+/** The kernel compares each socket with so many address pairs at most; more cost more than to read all sockets. */
+export const MAX_PAIRS = 16;
 
 /** A TCP connection over IPv6. */
 export interface TcpConnection {
@@ -75,29 +78,45 @@ export interface TcpState {
 }
 
 /**
- * Writes the request for all connections that may wait for an acknowledgement; with `addresses` (the local one, then the
- * peer's), the kernel leaves out those of other address pairs.
+ * Writes the request for all connections that may wait for an acknowledgement; with `pairs` (each a local address, then
+ * the peer's), the kernel leaves out those of other address pairs.
  */
-export function writeDumpRequest(request: MessageBuilder, sequence: number, addresses?: Uint8Array): void {
+export function writeDumpRequest(request: MessageBuilder, sequence: number, pairs: readonly Uint8Array[] = []): void {
   request.begin(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, sequence)
     .u8(AF_INET6, IPPROTO_TCP, 0, 0).u32(SENDING_STATES);
   for (let word = 0; word < 12; word++) request.u32(0);
-  if (addresses !== undefined) request.attribute(INET_DIAG_REQ_BYTECODE, addressFilter(addresses));
+  if (pairs.length > 0) request.attribute(INET_DIAG_REQ_BYTECODE, pairFilter(pairs));
 }
 
-/** A program of two conditions: where one does not hold it jumps 4 octets beyond its end, which refuses the socket. */
-function addressFilter(addresses: Uint8Array): Uint8Array {
-  const step = BC_OPERATION + BC_CONDITION + ADDRESS_LENGTH;
-  const program = new Uint8Array(2 * step), view = new DataView(program.buffer);
-  for (const [i, code] of [BC_SOURCE_CONDITION, BC_DESTINATION_CONDITION].entries()) {
-    const at = i * step;
+/**
+ * A program that the kernel runs on each socket: two conditions and a jump to the end for each pair. A jump to the end takes
+ * the socket, one 4 octets further refuses it.
+ */
+function pairFilter(pairs: readonly Uint8Array[]): Uint8Array {
+  const condition = BC_OPERATION + BC_CONDITION + ADDRESS_LENGTH, step = 2 * condition + BC_OPERATION;
+  const program = new Uint8Array(pairs.length * step), view = new DataView(program.buffer);
+  const operation = (at: number, code: number, yes: number, no: number) => {
     program[at] = code;
-    program[at + 1] = step;
-    view.setUint16(at + 2, program.length - at + BC_OPERATION, true);
-    program[at + BC_OPERATION] = AF_INET6;
-    program[at + BC_OPERATION + 1] = 8 * ADDRESS_LENGTH;
-    view.setUint32(at + BC_OPERATION + 4, ANY_PORT, true);
-    program.set(addresses.subarray(i * ADDRESS_LENGTH, (i + 1) * ADDRESS_LENGTH), at + BC_OPERATION + BC_CONDITION);
+    program[at + 1] = yes;
+    view.setUint16(at + 2, no, true);
+  };
+  for (const [i, pair] of pairs.entries()) {
+    const start = i * step, next = i === pairs.length - 1 ? program.length + BC_OPERATION : start + step;
+    // The peer's address first: it is the one that tells most sockets apart.
+    const conditions = [
+      [BC_DESTINATION_CONDITION, pair.subarray(ADDRESS_LENGTH)],
+      [BC_SOURCE_CONDITION, pair.subarray(0, ADDRESS_LENGTH)],
+    ] as const;
+    let at = start;
+    for (const [code, address] of conditions) {
+      operation(at, code, condition, next - at);
+      program[at + BC_OPERATION] = AF_INET6;
+      program[at + BC_OPERATION + 1] = 8 * ADDRESS_LENGTH;
+      view.setUint32(at + BC_OPERATION + 4, ANY_PORT, true);
+      program.set(address, at + BC_OPERATION + BC_CONDITION);
+      at += condition;
+    }
+    operation(at, BC_JUMP, BC_OPERATION, program.length - at);
   }
   return program;
 }
@@ -141,7 +160,7 @@ export function parseState(body: Uint8Array): TcpState | undefined {
 /** Questions about the connections of one network namespace. */
 export class TcpDiag {
   readonly #fd: number;
-  readonly #request = new MessageBuilder(256);
+  readonly #request = new MessageBuilder(2048);
   readonly #reply = stableBytes(RECEIVE_BUFFER);
   #sequence = 0;
 
@@ -155,10 +174,11 @@ export class TcpDiag {
 
   /**
    * Calls `found` with each connection that has something to send, or has sent something that is not acknowledged; with
-   * `addresses` (local, then the peer's) only with those of this pair. Throws {@linkcode SystemError}.
+   * `pairs` (each a local address, then the peer's) only with those of these address pairs: the kernel goes over all sockets in
+   * any case, but tells of none in vain. At most {@linkcode MAX_PAIRS}. Throws {@linkcode SystemError}.
    */
-  connections(found: (connection: TcpConnection) => void, addresses?: Uint8Array): void {
-    writeDumpRequest(this.#next(), this.#sequence, addresses);
+  connections(found: (connection: TcpConnection) => void, pairs?: readonly Uint8Array[]): void {
+    writeDumpRequest(this.#next(), this.#sequence, pairs);
     this.#ask("list TCP connections", ({ body }) => {
       const connection = parseConnection(body);
       if (connection !== undefined) found(connection);

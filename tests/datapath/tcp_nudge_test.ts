@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { monotonicNow, type TcpState, writeSysctl } from "deno-tun";
+import { monotonicNow, type TcpConnection, TcpDiag, type TcpState, writeSysctl } from "deno-tun";
 import { mtuToTell, writeTooBig } from "../../datapath/tcp_nudge.ts";
 import { parseAddress } from "../../wire/address.ts";
 import { onesComplementSum, pseudoHeaderSum } from "../../wire/checksum.ts";
@@ -130,6 +130,21 @@ function kill(hosts: TwoHosts, link: number): void {
   hosts.b.in(() => writeSysctl(`net/ipv6/conf/eth${link}/disable_ipv6`, 1));
 }
 
+/** Waits until the host's connection has been acknowledged nothing for so long. Returns for how long, in ms. */
+async function silence(host: Host, leastMs: number): Promise<number> {
+  const diag = host.in(() => new TcpDiag());
+  try {
+    for (;; await pause(5)) {
+      const found: TcpConnection[] = [];
+      diag.connections((connection) => found.push(connection));
+      const state = found.length === 0 ? undefined : diag.state(found[0]);
+      if (state !== undefined && state.unacknowledged > 0 && state.sinceAckMs >= leastMs) return state.sinceAckMs;
+    }
+  } finally {
+    diag.close();
+  }
+}
+
 /** Link `from` dies, and soon both hosts change to link `to`: the stream goes on, and its timer has no part in it. */
 async function failOver(
   hosts: TwoHosts,
@@ -140,20 +155,20 @@ async function failOver(
 ): Promise<void> {
   const timeouts = tcpCounter(hosts.a, "TCPTimeouts");
   kill(hosts, from);
-  const dead = monotonicNow();
-  await pause(40);
+  const sinceAckMs = await silence(hosts.a, 40);
+  const dead = monotonicNow() - sinceAckMs;
   datapath.setPath("b", to);
   datapath.setPath("a", to, { lost: true });
-  hosts.a.in(() => datapath.a.repeatLost(monotonicNow()));
+  while (hosts.a.in(() => datapath.a.repeatLost(monotonicNow())) < Infinity) await pause(1);
   const isInTime = monotonicNow() - dead < LEAST_TIMEOUT;
   await bulk.more(1 << 20);
-  assertEquals(datapath.a.counters()["nudged-connections"], 1);
   if (isInTime) assertEquals(tcpCounter(hosts.a, "TCPTimeouts"), timeouts);
   else console.log("the machine was too slow to tell whether TCP's timer has gone off before");
 }
 
 test("after a failure TCP repeats at once what was lost, without its timer", async (hosts, datapath, bulk) => {
   await failOver(hosts, datapath, bulk, 1, 2);
+  assertEquals(datapath.a.counters()["nudged-connections"], 1);
 });
 
 test(
@@ -162,6 +177,8 @@ test(
     datapath.translate(2);
     await bulk.more(1 << 20);
     await failOver(hosts, datapath, bulk, 2, 1);
+    // Rarely B answers something that it had before its path changed, and TCP goes on by itself.
+    assert(datapath.a.counters()["nudged-connections"] <= 1);
     const route = hosts.a.netlink.lookupRoute(hosts.b.address(1), { source: hosts.a.address(1) });
     assertEquals([route?.dev, route?.mtu], [hosts.a.netlink.link("eth1")!.index, undefined]);
   },

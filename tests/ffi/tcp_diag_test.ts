@@ -5,6 +5,7 @@ import { Attributes, MessageBuilder, readMessages } from "../../ffi/netlink_mess
 import { Netlink } from "../../ffi/netlink.ts";
 import { closeNetns, createNetns, withNetns } from "../../ffi/netns.ts";
 import {
+  MAX_PAIRS,
   parseConnection,
   parseState,
   type TcpConnection,
@@ -51,7 +52,7 @@ function only(request: MessageBuilder): Uint8Array {
   return message.body;
 }
 
-Deno.test("the list is asked for with the states in which something may be unanswered, and for one address pair if wanted", () => {
+Deno.test("the list is asked for with the states in which something may be unanswered, and for some address pairs if wanted", () => {
   const request = new MessageBuilder(256);
   writeDumpRequest(request, 1);
   const all = only(request);
@@ -60,15 +61,16 @@ Deno.test("the list is asked for with the states in which something may be unans
   assertEquals(all.length, 56);
 
   request.clear();
-  writeDumpRequest(request, 2, ADDRESSES);
+  writeDumpRequest(request, 2, [ADDRESSES, ADDRESSES]);
   const filter = new Attributes(only(request), 56).octets(1)!;
   const view = new DataView(filter.buffer, filter.byteOffset);
-  assertEquals(filter.length, 56);
-  // Source and destination: where one does not hold, the jump leads 4 octets beyond the end.
-  assertEquals([filter[0], filter[1], view.getUint16(2, true)], [7, 28, 60]);
-  assertEquals([filter[28], filter[29], view.getUint16(30, true)], [8, 28, 32]);
+  assertEquals(filter.length, 120);
+  const operation = (at: number) => [filter[at], filter[at + 1], view.getUint16(at + 2, true)];
+  // Destination and source: where one does not hold, the jump leads to the next pair, or 4 octets beyond the end.
+  assertEquals([operation(0), operation(28), operation(56)], [[8, 28, 60], [7, 28, 32], [1, 4, 64]]);
+  assertEquals([operation(60), operation(88), operation(116)], [[8, 28, 64], [7, 28, 36], [1, 4, 4]]);
   assertEquals([filter[4], filter[5], view.getInt32(8, true)], [10, 128, -1]);
-  assertEquals([filter.subarray(12, 28), filter.subarray(40, 56)], [LOCAL, PEER]);
+  assertEquals([filter.subarray(12, 28), filter.subarray(40, 56)], [PEER, LOCAL]);
 });
 
 Deno.test("a connection is asked for by its ports and addresses", () => {
@@ -122,9 +124,9 @@ Deno.test({
     });
     try {
       const [sender, receiver] = await Promise.all([connecting, listener.accept()]);
-      const list = (addresses?: Uint8Array) => {
+      const list = (...pairs: Uint8Array[]) => {
         const found: TcpConnection[] = [];
-        diag.connections((connection) => found.push(connection), addresses);
+        diag.connections((connection) => found.push(connection), pairs);
         return found;
       };
       assertEquals(list(), [], "nothing to send");
@@ -138,7 +140,10 @@ Deno.test({
       assertEquals(connection.localPort, (sender.localAddr as Deno.NetAddr).port);
       assertEquals(connection.peerPort, 5533);
       assertEquals(list(connection.addresses).length, 1);
+      assertEquals(list(ADDRESSES, connection.addresses).length, 1);
+      assertEquals(list(connection.addresses, ...Array(MAX_PAIRS - 1).fill(ADDRESSES)).length, 1);
       assertEquals(list(ADDRESSES), []);
+      assertEquals(list(ADDRESSES, ADDRESSES), []);
       assert(diag.state(connection)!.mss > 0);
       sender.close();
       receiver.close();
