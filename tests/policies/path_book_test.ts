@@ -97,3 +97,11 @@ Deno.test("a pair is tried at once, again when it may have changed, and ever lat
   book.probeAnswered(pair, 10, 11_010);
   assertEquals(book.trialDue(pair, 600_000), 611_010);
 });
+
+Deno.test("a pair that failed for a known reason throws no suspicion on its locators", () => {
+  const book = new PathBook();
+  const pair = { local: "2001:db8:a1::1", peer: "2001:db8:b1::1" };
+  book.failed(pair, 1_000, null);
+  assertEquals(book.get(pair)?.lastFailure, 1_000);
+  assertEquals([book.isSuspect(pair.local, 1_001), book.isSuspect(pair.peer, 1_001)], [false, false]);
+});

@@ -539,6 +539,28 @@ Deno.test("a probe that was overtaken by a later one does not start a new explor
   assertEquals(bench.machine.state, InboundOk);
 });
 
+/** A profile whose hosts ask questions. */
+const ASKING: Profile = { ...SLOW, suspicion: { patience: 1.25, leastMs: 20 } };
+
+Deno.test("where hosts ask questions, one that comes in tells only that the peer is heard, and is reported", () => {
+  const bench = new Bench(ASKING);
+  bench.machine.handleFailure("operator", 0);
+  bench.effects();
+  bench.receive(bench.peerProbe(InboundOk, { over: OTHER }), 10);
+  const [probe] = bench.probes();
+  assertEquals([probe.state, probe.received.length], [InboundOk, 1]);
+  assertEquals(bench.machine.state, InboundOk);
+});
+
+Deno.test("a question that crossed a probe on the same pair is not answered: the answer to that probe is under way", () => {
+  const bench = new Bench(ASKING);
+  bench.machine.handleFailure("operator", 0);
+  const [{ pair }] = bench.probes();
+  bench.receive(bench.peerProbe(InboundOk, { over: pair }), 10);
+  assertEquals(bench.probes(), []);
+  assertEquals(bench.machine.state, Exploring);
+});
+
 function probesOf(run: readonly { readonly effect: ReapEffect }[]): (ReapEffect & { type: "send-probe" })[] {
   return run.map(({ effect }) => effect).filter((effect) => effect.type === "send-probe");
 }

@@ -153,3 +153,46 @@ Deno.test("healthy traffic both ways costs nothing but the probes that learn del
   assertEquals(probes, []);
   assertEquals(alarms(a, b), 0);
 });
+
+/** What was asked and answered, in the order of the times. */
+function probes(...hosts: VirtualHost[]): string[] {
+  const sent = hosts.flatMap((host) =>
+    host.events.flatMap((event) => event.kind === "probe-sent" ? [{ host, event }] : [])
+  );
+  return sent.sort((x, y) => x.event.at - y.event.at).map(({ host, event }) => `${host.name}: ${event.reason}`);
+}
+
+Deno.test("a packet that is lost in a sparse flow costs four messages", () => {
+  const { network, a, b } = pair({ intervalMs: 1_000 });
+  let lost = 0;
+  network.filter = ({ kind, source }) => kind !== "payload" || source !== B[0] || lost++ > 0;
+  network.run(2_000);
+  assertEquals(probes(a, b), [
+    "A: does another pair work?",
+    "B: answer: both directions work",
+    "A: does the current pair work?",
+    "B: answer: both directions work",
+  ]);
+  assertEquals(alarms(a, b), 0);
+});
+
+Deno.test("when one direction of a sparse flow dies, the host that hears nothing tells the other one where it is heard", () => {
+  const { network, a, b } = pair({ intervalMs: 1_000 });
+  network.path(BACK.local, BACK.peer).up = false;
+  network.run(3_000);
+  assert(probes(a, b).includes("A: you are heard on another pair only"));
+  assertEquals(a.context(ULID.local, ULID.peer)?.current, ULID);
+  assertEquals(b.context(BACK.local, BACK.peer)?.current, { local: B[1], peer: A[1] });
+  assert([a, b].every(({ events }) => events.every(({ kind }) => kind !== "reap")), "without an exploration");
+});
+
+Deno.test("when both directions of a sparse flow die, one host finds out and the other one follows it at once", () => {
+  const { network, a, b, traffic } = pair({ intervalMs: 1_000 });
+  network.cut(ULID, true);
+  network.run(5_000);
+  const switches = [a, b].flatMap(({ events }) => events.filter(({ kind }) => kind === "switch"));
+  assertEquals(switches.length, 2);
+  assert(Math.abs(switches[0].at - switches[1].at) <= 11, `${switches.map(({ at }) => at)}`);
+  assert([a, b].every(({ events }) => events.every(({ kind }) => kind !== "reap")), "without an exploration");
+  assert(traffic.forth.longestSilence <= 3_000);
+});
