@@ -281,8 +281,13 @@ export class ReapMachine {
     const isQuestion = probe.received.length === 0 && this.#env.profile.suspicion !== undefined;
     const confirms = proven !== undefined || probe.received.length === 0 && !isQuestion;
     if (probe.state === ReapState.Exploring || !confirms) {
-      // A question that crossed a probe of ours on the same pair: the answer to that probe is under way.
-      if (isQuestion && this.#state === ReapState.Exploring && log.hasSent(answering)) return this.#heard(now);
+      if (isQuestion && this.#state === ReapState.Exploring && log.hasSent(answering)) {
+        // It crossed a probe of ours on the same pair, whose answer is under way. If not, the next probe tells that it came.
+        this.#heard(now);
+        this.#setState(ReapState.InboundOk, "answered");
+        this.#sendTimerStart = now;
+        return;
+      }
       if (this.#state === ReapState.Exploring) this.#becomeInboundOk(now, answering);
       else {
         this.#heard(now);
