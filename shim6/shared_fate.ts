@@ -126,12 +126,12 @@ export class SharedFate {
     if (now >= this.#nextScan) this.#scan(now);
     const { budget } = this.#core;
     for (const [context, send] of this.#answers) {
-      if (budget.isBusy(now)) return;
+      if (budget.isBusy(now)) break;
       this.#answers.delete(context);
       send(now);
     }
     for (const [context, cause] of this.#starts) {
-      if (budget.nextAt(now) > now) return;
+      if (budget.nextAt(now) > now) break;
       this.#starts.delete(context);
       this.#start(context, cause, now);
     }
@@ -152,7 +152,7 @@ export class SharedFate {
 
   #warn(context: Context, silentMs: number): void {
     this.#warnings.set(context, { silentMs });
-    this.#order.push(context);
+    if (this.#core.reap.profile.suspicion !== undefined) this.#order.push(context);
   }
 
   /**
@@ -160,11 +160,11 @@ export class SharedFate {
    * will be the last to notice by itself.
    */
   #nextWarned(): Context | undefined {
-    if (this.#core.reap.profile.suspicion === undefined) return this.#warnings.keys().next().value;
     while (this.#order.length > 0) {
       const context = this.#order.pop()!;
       if (this.#warnings.has(context)) return context;
     }
+    return this.#warnings.keys().next().value;
   }
 
   #scan(now: number): void {

@@ -105,3 +105,18 @@ Deno.test("a peer that asks while the host knows that its provider is dead is to
   assert(told.length > 0);
   assertEquals(told, told.map(() => 3));
 });
+
+Deno.test("a host that is told that its interface is down, and whose peers ask as well, gets over it", () => {
+  const report = stormReport(runStorm({
+    policy: () => new AdaptivePolicy(),
+    profile: FAST,
+    contexts: 300,
+    trials: 1,
+    seed: 1,
+    delayMs: [5, 50],
+    pauseMs: 20_000,
+    notice: "link",
+  }));
+  assertEquals(report.unrecovered, 0);
+  assert(report.recovery_ms.p95 <= 1_500, `p95 ${report.recovery_ms.p95} ms`);
+});
