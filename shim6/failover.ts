@@ -159,8 +159,17 @@ export class Failover {
     if (this.#isMoved(context, message, pair, now)) return;
     // Before the machine hears of the probe: what comes on an alternate does not end the silence on the path in use.
     if (isDoubt(message) && !samePair(pair, context.current)) this.#beDoubted(context, message.sent, now);
-    this.#machineOf(context).handleProbe(message, source, destination, now);
+    const machine = this.#machineOf(context), { current: from, check } = context;
+    const wasOperational = machine.state === ReapState.Operational;
+    const since = this.#core.activity.unansweredSince(context.id) || now;
+    machine.handleProbe(message, source, destination, now);
+    const isTold = wasOperational && machine.state === ReapState.Operational && !samePair(machine.current, from);
     this.#settle(context, now);
+    // A peer that asks questions wants another pair only when nothing comes in on the one in use.
+    if (!isTold || this.#core.reap.profile.suspicion === undefined) return;
+    const probes = check === undefined ? 0 : check.asked.length + (check.alternate?.asked.length ?? 0);
+    this.#noteFailure(context, from, "peer-probe", check ?? { since, at: now }, probes, now);
+    this.#core.reschedule(context);
   }
 
   /** The peer announced its Send Timeout in seconds (RFC 5534 §5.3). */
@@ -786,20 +795,29 @@ export class Failover {
     const { current: from } = context;
     context.check = undefined;
     this.#doubt(context).explored = true;
-    this.#core.book.failed(from, now);
-    this.#core.book.heard(to);
-    this.sharedFate.failed(from, now - since, now);
     this.#machineOf(context).switchTo(to, now);
     context.current = to;
     this.#switched(context, from, "suspicion", now);
+    this.#noteFailure(context, from, "suspicion", { since, at }, probes, now);
+    this.sharedFate.failed(from, now - since, now);
+  }
+
+  /** Payload has left a pair that failed for another one, without an exploration. */
+  #noteFailure(
+    context: Context,
+    from: LocatorPair,
+    cause: FailureCause,
+    { since, at }: Pick<Check, "since" | "at">,
+    probes: number,
+    now: number,
+  ): void {
+    const { current: pair } = context;
+    this.#core.book.failed(from, now);
+    this.#core.book.heard(pair);
     const detectionMs = at - since, explorationMs = now - at;
-    context.lastFailure = { cause: "suspicion", detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
+    context.lastFailure = { cause, detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
     this.background.recovered(context, now);
-    this.#core.event(
-      context,
-      { kind: "recovered", cause: "suspicion", detectionMs, explorationMs, pair: to, probes },
-      now,
-    );
+    this.#core.event(context, { kind: "recovered", cause, detectionMs, explorationMs, pair, probes }, now);
   }
 
   /** Carries out what the machine wants; to be called after every call to it. */

@@ -184,6 +184,11 @@ Deno.test("when one direction of a sparse flow dies, the host that hears nothing
   assertEquals(a.context(ULID.local, ULID.peer)?.current, ULID);
   assertEquals(b.context(BACK.local, BACK.peer)?.current, { local: B[1], peer: A[1] });
   assert([a, b].every(({ events }) => events.every(({ kind }) => kind !== "reap")), "without an exploration");
+  // The host that was told knows the failure as one that it found itself would be known.
+  const recovered = b.events.filter((event) => event.kind === "recovered");
+  assertEquals(recovered.map(({ cause, pair }) => [cause, pair]), [["peer-probe", { local: B[1], peer: A[1] }]]);
+  const { lastFailure = NaN, lastSuccess = NaN } = b.engine!.book.get(BACK)!;
+  assert(lastFailure > lastSuccess);
 });
 
 Deno.test("when both directions of a sparse flow die, one host finds out and the other one follows it at once", () => {
