@@ -167,8 +167,9 @@ export class Failover {
     this.#settle(context, now);
     // A peer that asks questions wants another pair only when nothing comes in on the one in use.
     if (!isTold || this.#core.reap.profile.suspicion === undefined) return;
+    this.#core.book.failed(from, now, null); // others may well be heard through its locators
     const probes = check === undefined ? 0 : check.asked.length + (check.alternate?.asked.length ?? 0);
-    this.#noteFailure(context, from, "peer-probe", check ?? { since, at: now }, probes, now);
+    this.#noteFailure(context, "peer-probe", check ?? { since, at: now }, probes, now);
     this.#core.reschedule(context);
   }
 
@@ -797,23 +798,22 @@ export class Failover {
     this.#doubt(context).explored = true;
     this.#machineOf(context).switchTo(to, now);
     context.current = to;
+    this.#core.book.failed(from, now);
+    this.#core.book.heard(to);
     this.#switched(context, from, "suspicion", now);
-    this.#noteFailure(context, from, "suspicion", { since, at }, probes, now);
+    this.#noteFailure(context, "suspicion", { since, at }, probes, now);
     this.sharedFate.failed(from, now - since, now);
   }
 
   /** Payload has left a pair that failed for another one, without an exploration. */
   #noteFailure(
     context: Context,
-    from: LocatorPair,
     cause: FailureCause,
     { since, at }: Pick<Check, "since" | "at">,
     probes: number,
     now: number,
   ): void {
     const { current: pair } = context;
-    this.#core.book.failed(from, now);
-    this.#core.book.heard(pair);
     const detectionMs = at - since, explorationMs = now - at;
     context.lastFailure = { cause, detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
     this.background.recovered(context, now);
