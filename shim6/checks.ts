@@ -220,7 +220,9 @@ export class Checks {
     if (state === ReapState.InboundOk) return this.#beTold(context, (current ?? ofAlternate)!, now);
     if (isOnAlternate) check.answer = sent[0];
     check.heard ||= !isOnAlternate;
-    if (first === "alternate" && check.lastReported && check.extended) return this.#conclude(context, now);
+    // The last question on the alternate left when the first one on the current pair was overdue: the peer has had none.
+    const isSettled = first === "both" && !check.currentReported && !check.heard && !check.payloadCame;
+    if (check.lastReported && (isSettled || first === "alternate" && check.extended)) return this.#conclude(context, now);
     if (check.heard && check.currentReported) this.#endCheck(context, true, now);
     else if (first === "alternate" && asked.length === 0) this.goOn(context, now);
   }
