@@ -222,7 +222,9 @@ export class Checks {
     check.heard ||= !isOnAlternate;
     // The last question on the alternate left when the first one on the current pair was overdue: the peer has had none.
     const isSettled = first === "both" && !check.currentReported && !check.heard && !check.payloadCame;
-    if (check.lastReported && (isSettled || first === "alternate" && check.extended)) return this.#conclude(context, now);
+    if (check.lastReported && (isSettled || first === "alternate" && check.extended)) {
+      return this.#conclude(context, now);
+    }
     if (check.heard && check.currentReported) this.#endCheck(context, true, now);
     else if (first === "alternate" && asked.length === 0) this.goOn(context, now);
   }
