@@ -129,6 +129,7 @@ class AdaptivePlan implements Plan {
       .sort((a, b) => compare(a, b, "last", "rank", "outMs", "suspects"));
     const [fastest] = others;
     this.#leastInMs = least(pairs.map((pair) => book.get(pair)?.inMs ?? NaN));
+    // NaN while no way back was measured: then the share is unknown, and one probe has to do.
     const worthMs = Math.max(WORTH_A_SECOND_PROBE_MS, WORTH_SHARE * (best.outMs + this.#leastInMs));
     // A host that answers need not guess: the peer's probe would have come on a path through the faster pair's locators.
     const both = cause !== "peer-probe" && fastest !== undefined && fastest.last === 0 && fastest.rank === best.rank &&

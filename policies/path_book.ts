@@ -94,6 +94,12 @@ export class PathBook {
     return this.#records.get(pairKey(pair));
   }
 
+  /** Whether the pair answered when it was last tried, and has not failed since. */
+  works(pair: LocatorPair): boolean {
+    const record = this.get(pair);
+    return record !== undefined && record.lastSuccess > record.lastFailure && record.trialsUnanswered === 0;
+  }
+
   /** A probe was sent on the pair. */
   probeSent(pair: LocatorPair): void {
     this.#touch(pair).probesSent++;

@@ -257,11 +257,7 @@ export class Background {
     const { current, ulid } = context;
     const hold = this.#holdDowns.get(context);
     if (now < Math.max(context.since + HOLD_DOWN_MS, hold?.until ?? 0)) return;
-    const works = (pair: LocatorPair) => {
-      const record = book.get(pair);
-      return record !== undefined && record.lastSuccess > record.lastFailure && record.trialsUnanswered === 0 &&
-        context.peer!.isProven(pair.peer);
-    };
+    const works = (pair: LocatorPair) => book.works(pair) && context.peer!.isProven(pair.peer);
     const rank = (pair: LocatorPair) => context.preference(pair).rank;
     const pairs = context.pairs().filter((pair) => works(pair) && rank(pair) <= rank(current));
     // What the hosts prefer comes before what is fast.

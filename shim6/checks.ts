@@ -184,9 +184,7 @@ export class Checks {
 
   /** Whether the pair answered when it was last tried, so that payload may be sent to the peer there (RFC 5533 §7.2). */
   isKnownToWork(context: Context, pair: LocatorPair): boolean {
-    const record = this.#core.book.get(pair);
-    return record !== undefined && record.lastSuccess > record.lastFailure && record.trialsUnanswered === 0 &&
-      context.peer!.isProven(pair.peer);
+    return this.#core.book.works(pair) && context.peer!.isProven(pair.peer);
   }
 
   /** Reads the reports of a probe that came in on the reverse of `back`. */

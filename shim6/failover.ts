@@ -22,6 +22,9 @@ import { EngineError } from "./errors.ts";
 /** What is thought of a peer that has answered nothing yet; never told anything, so that all contexts can share it. */
 const NO_EXPERIENCE: Readonly<Pick<Suspicion, "isSuspect" | "usualMs">> = new Suspicion();
 
+/** How a failure was got over. */
+type Recovery = Omit<Extract<ReapEffect, { type: "recovered" }>, "type">;
+
 /** Failure detection and change of paths. */
 export class Failover {
   /** Probes while all is well. */
@@ -415,7 +418,11 @@ export class Failover {
     now: number,
   ): void {
     const { current: pair } = context;
-    const detectionMs = at - since, explorationMs = now - at;
+    this.#noteRecovery(context, { cause, detectionMs: at - since, explorationMs: now - at, pair, probes }, now);
+  }
+
+  #noteRecovery(context: Context, recovery: Recovery, now: number): void {
+    const { cause, detectionMs, explorationMs, pair, probes } = recovery;
     context.lastFailure = { cause, detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
     this.background.recovered(context, now);
     this.#core.event(context, { kind: "recovered", cause, detectionMs, explorationMs, pair, probes }, now);
@@ -473,12 +480,8 @@ export class Failover {
         this.#core.event(context, { kind: "probe-answered", pair, nonce, rttMs }, now);
         return;
       }
-      case "recovered": {
-        const { cause, detectionMs, explorationMs, pair, probes } = effect;
-        context.lastFailure = { cause, detectionMs, explorationMs, recoveryMs: detectionMs + explorationMs };
-        this.background.recovered(context, now);
-        this.#core.event(context, { kind: "recovered", cause, detectionMs, explorationMs, pair, probes }, now);
-      }
+      case "recovered":
+        return this.#noteRecovery(context, effect, now);
     }
   }
 

@@ -20,6 +20,9 @@ Deno.test("in any 100 ms the budget allows no more messages than configured, and
 });
 
 /** A provider dies; bounds of messages for each context, messages in 100 ms, and p95 from the first detection in ms. */
+/** What is the same in all storms here. */
+const STORM = { policy: () => new AdaptivePolicy(), trials: 1, delayMs: [5, 50], pauseMs: 20_000 } as const;
+
 for (
   const { profile, contexts, most } of [
     { profile: PAPER, contexts: 300, most: { messages: 3.3, in100Ms: 360, p95: 700 } },
@@ -27,16 +30,7 @@ for (
   ]
 ) {
   Deno.test(`when a provider dies, contexts warn each other and the host stays within its budget: ${profile.name}`, () => {
-    const report = stormReport(runStorm({
-      policy: () => new AdaptivePolicy(),
-      profile,
-      contexts,
-      trials: 1,
-      seed: 3,
-      delayMs: [5, 50],
-      pauseMs: 20_000,
-      notice: "silent",
-    }));
+    const report = stormReport(runStorm({ ...STORM, profile, contexts, seed: 3, notice: "silent" }));
     assertEquals(report.unrecovered, 0);
     const { messages_per_recovery, peak_messages_per_100_ms, since_first_detection_ms: { p95 } } = report;
     assert(messages_per_recovery <= most.messages, `${messages_per_recovery} messages`);
@@ -107,16 +101,7 @@ Deno.test("a peer that asks while the host knows that its provider is dead is to
 });
 
 Deno.test("a host that is told that its interface is down, and whose peers ask as well, gets over it", () => {
-  const report = stormReport(runStorm({
-    policy: () => new AdaptivePolicy(),
-    profile: FAST,
-    contexts: 300,
-    trials: 1,
-    seed: 1,
-    delayMs: [5, 50],
-    pauseMs: 20_000,
-    notice: "link",
-  }));
+  const report = stormReport(runStorm({ ...STORM, profile: FAST, contexts: 300, seed: 1, notice: "link" }));
   assertEquals(report.unrecovered, 0);
   assert(report.recovery_ms.p95 <= 1_500, `p95 ${report.recovery_ms.p95} ms`);
 });
