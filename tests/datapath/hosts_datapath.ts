@@ -1,7 +1,9 @@
 /** Two hosts with a datapath each and one context between their addresses of link 1. */
 
+import { assertEquals } from "@std/assert";
 import { TunDatapath, type TunDatapathOptions } from "../../datapath/tun_datapath.ts";
 import type { PathInstruction } from "../../shim6/api.ts";
+import { until } from "./sockets.ts";
 import type { Host, TwoHosts } from "./two_hosts.ts";
 
 /** The Worker's module. */
@@ -35,6 +37,12 @@ export function setLocators(host: Host, datapath: TunDatapath, links: number): v
       deprecated: false,
     })))
   );
+}
+
+/** Checks a counter, with patience: a packet is counted once it was sent, so its receiver may have it before. */
+export function assertCounts(datapath: TunDatapath, counter: string, expected: number): void {
+  until(`${counter} at ${expected}`, () => datapath.counters()[counter] >= expected);
+  assertEquals(datapath.counters()[counter], expected, counter);
 }
 
 /** Opens a datapath on each of two hosts with two links; `optionsB` are those of host B, when they are others. */
