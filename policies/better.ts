@@ -27,3 +27,15 @@ export function clearlyFaster(
   }
   return best;
 }
+
+/**
+ * Whether payload would clearly be slower on `pair` than on `current`, both ways together, which both hosts know alike. What
+ * is unknown is not.
+ */
+export function clearlySlower(pair: LocatorPair, current: LocatorPair, book: PathBook): boolean {
+  const { outMs = NaN, inMs = NaN } = book.get(pair) ?? {};
+  const { outMs: outNow = NaN, inMs: inNow = NaN } = book.get(current) ?? {};
+  const isWhole = !Number.isNaN(inMs + inNow);
+  const ms = isWhole ? outMs + inMs : outMs, nowMs = isWhole ? outNow + inNow : outNow;
+  return ms - nowMs >= Math.max(LEAST_GAIN_MS, LEAST_GAIN_SHARE * ms);
+}

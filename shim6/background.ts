@@ -7,7 +7,8 @@
  * when the answer comes, and this file when it does not. One budget for each peer, however many contexts there are with it.
  */
 
-import { ReapState, type Report } from "../wire/message.ts";
+import type { Report } from "../wire/message.ts";
+import { clearlySlower } from "../policies/better.ts";
 import { predictAll, type Prediction, rankedRight } from "../policies/coordinate_ranking.ts";
 import { type BackgroundProbing, type LocatorPair, samePair } from "../policies/policy.ts";
 import { coordinatesOptionLength } from "../wire/coordinates_option.ts";
@@ -38,7 +39,7 @@ const ACTIVE_MS = 60_000;
 const SILENT_MS = 500;
 /** How soon to look again when there was no occasion. */
 const RETRY_MS = 1_000;
-/** No voluntary switch for so long after any other; doubles with each one, up to the second value. */
+/** No voluntary switch for so long after any other; doubles with each one, up to the second value, while there is payload. */
 const HOLD_DOWN_MS = 10_000, LONGEST_HOLD_DOWN_MS = 3_600_000;
 
 /** One peer. */
@@ -54,6 +55,8 @@ interface Peer {
   predicted: readonly Prediction[] | undefined;
   /** The pair that was measured first, while it is to be measured again before the others. */
   first: { readonly pair: LocatorPair; readonly leastMs: number; readonly looks: number } | undefined;
+  /** When a switch that is wanted, but must wait, is to be considered again; Infinity: none is wanted. */
+  switchAt: number;
   pending:
     | { readonly context: Context; readonly pair: LocatorPair; readonly report: Report; readonly at: number }
     | undefined;
@@ -68,7 +71,7 @@ export class Background {
   readonly #byNumber: (Peer | undefined)[] = [];
   readonly #freeNumbers: number[] = [];
   readonly #deadlines = new Deadlines();
-  /** Contexts that switched: until when they must not do it again, and how long the last hold-down was. */
+  /** Contexts that switched: until when they must not do it again, and how long the last hold-down was, in ms. */
   readonly #holdDowns = new WeakMap<Context, { until: number; ms: number }>();
 
   constructor(core: Core, actions: BackgroundActions) {
@@ -97,6 +100,7 @@ export class Background {
         creditAt: now,
         predicted,
         first: undefined,
+        switchAt: Infinity,
         pending: undefined,
       };
       this.#peers.set(key, peer);
@@ -107,10 +111,41 @@ export class Background {
     this.#ofContext.set(context, peer);
   }
 
+  /**
+   * The peer sends on another pair than before: this host follows unless that is worse, for as long as both send on the same
+   * pair a failure leaves no doubt about which locators are suspect. The peer's hold-down bounds how often that happens.
+   */
+  peerMoved(context: Context, now: number): void {
+    const { current, incoming: to } = context;
+    if (to === undefined || samePair(to, current) || !this.#ofContext.has(context)) return;
+    // Hosts that moved at the same time would change places again and again.
+    if (now < context.since + HOLD_DOWN_MS / 2 || this.#isPinned(context)) return;
+    if (this.#core.reap.policy.better === undefined || !this.#isCalm(context, now)) return;
+    const isChoice = this.#choices(context).some((pair) => samePair(pair, to));
+    if (isChoice && !clearlySlower(to, current, this.#core.book)) this.#switch(context, to, now);
+  }
+
+  /** The operator moved the context: it stays there until that pair fails. */
+  pin(context: Context): void {
+    this.#holdDowns.set(context, { until: Infinity, ms: HOLD_DOWN_MS });
+  }
+
+  /** The context is not where the operator wanted it any more. */
+  unpin(context: Context): void {
+    if (this.#isPinned(context)) this.#holdDowns.delete(context);
+  }
+
+  #isPinned(context: Context): boolean {
+    return this.#holdDowns.get(context)?.until === Infinity;
+  }
+
   /** An exploration of the context ended: the pair that failed is worth another look before long. */
   recovered(context: Context, now: number): void {
+    this.unpin(context);
     const peer = this.#ofContext.get(context);
-    if (peer !== undefined) this.#deadlines.set(peer.number, now + GAP_MS);
+    if (peer === undefined) return;
+    this.#deadlines.set(peer.number, now + GAP_MS);
+    peer.switchAt = Math.min(peer.switchAt, now + HOLD_DOWN_MS);
   }
 
   /** Whether there is more about the context than it knows itself. */
@@ -136,7 +171,8 @@ export class Background {
   handleTimeout(now: number): void {
     for (let due = this.#deadlines.due(now); due !== undefined; due = this.#deadlines.due(now)) {
       const peer = this.#byNumber[due]!;
-      const at = this.#probe(peer, now);
+      if (now >= peer.switchAt) this.#considerSwitches(peer, now);
+      const at = Math.min(this.#probe(peer, now), peer.switchAt);
       if (peer.contexts.size > 0) this.#deadlines.set(peer.number, Math.max(at, now + 1));
     }
   }
@@ -163,7 +199,7 @@ export class Background {
     peer!.first = this.#lookAgain(peer!.first, pending.pair, rttMs, isFirst);
     this.#core.event(context, { kind: "probe-answered", pair: pending.pair, nonce, rttMs }, now);
     this.#judge(peer!);
-    for (const each of peer!.contexts) this.#considerSwitch(each, now);
+    this.#considerSwitches(peer!, now);
   }
 
   /**
@@ -196,7 +232,11 @@ export class Background {
       peer.first = undefined;
       if (pending.context.isEstablished) this.#actions.keepalive(pending.context);
     }
-    for (const context of peer.contexts) if (!this.#isActive(context, now)) this.forget(context);
+    for (const context of peer.contexts) {
+      if (this.#isActive(context, now)) continue;
+      this.forget(context);
+      if (now >= (this.#holdDowns.get(context)?.until ?? Infinity)) this.#holdDowns.delete(context);
+    }
     const { background } = policy;
     if (background === undefined) {
       for (const context of peer.contexts) this.forget(context);
@@ -214,7 +254,7 @@ export class Background {
         if (at < due || at === due && pairRank < rank) [best, due, rank] = [{ context, pair }, at, pairRank];
       }
     }
-    if (best === undefined) return now + RETRY_MS;
+    if (best === undefined) return this.#later(now);
     if (due > now) return Math.min(due, now + background.freshMs);
     if (peer.credit < 1) return now + (1 - peer.credit) * this.#exchangeBits() / background.bitsPerSecond * 1_000;
     peer.credit--;
@@ -249,23 +289,52 @@ export class Background {
     return since === 0 || now - since < SILENT_MS;
   }
 
-  /** Asks the policy for a better pair. Back to the ULID pair, which costs nothing, if the policy has nothing against it. */
-  #considerSwitch(context: Context, now: number): void {
-    if (!this.#isCalm(context, now) || context.machine?.state === ReapState.Exploring) return;
-    const { policy, book } = this.#core.reap;
-    if (policy.better === undefined) return;
-    const { current, ulid } = context;
-    const hold = this.#holdDowns.get(context);
-    if (now < Math.max(context.since + HOLD_DOWN_MS, hold?.until ?? 0)) return;
-    const works = (pair: LocatorPair) => book.works(pair) && context.peer!.isProven(pair.peer);
-    const rank = (pair: LocatorPair) => context.preference(pair).rank;
-    const pairs = context.pairs().filter((pair) => works(pair) && rank(pair) <= rank(current));
-    // What the hosts prefer comes before what is fast.
-    let to = pairs.find((pair) => rank(pair) < rank(current)) ?? policy.better(pairs, current, book, now);
-    if (to === undefined && !samePair(current, ulid) && pairs.some((pair) => samePair(pair, ulid))) {
-      if (policy.better([current], ulid, book, now) === undefined) to = ulid;
+  /** Not always after the same time: payload may be as regular, and unanswered whenever this host looks. */
+  #later(now: number): number {
+    return now + RETRY_MS * (1 / 2 + this.#core.reap.random());
+  }
+
+  #considerSwitches(peer: Peer, now: number): void {
+    peer.switchAt = Infinity;
+    for (const context of peer.contexts) {
+      const to = context.inDoubt ? undefined : this.#wanted(context, now);
+      if (to === undefined) continue;
+      const allowedAt = Math.max(context.since + HOLD_DOWN_MS, this.#holdDowns.get(context)?.until ?? 0);
+      if (now >= allowedAt && this.#isCalm(context, now)) this.#switch(context, to, now);
+      // A faster pair can wait for the next measurement; translation costs something all the time.
+      else if (samePair(to, context.ulid)) {
+        peer.switchAt = Math.min(peer.switchAt, Math.max(allowedAt, this.#later(now)));
+      }
     }
-    if (to === undefined || samePair(to, current)) return;
+  }
+
+  /**
+   * Asks the policy for a better pair than the one in use. Back to the ULID pair, which costs nothing, if the policy has
+   * nothing against it.
+   */
+  #wanted(context: Context, now: number): LocatorPair | undefined {
+    const { policy, book } = this.#core.reap;
+    if (policy.better === undefined) return undefined;
+    const { current, ulid } = context;
+    const rank = (pair: LocatorPair) => context.preference(pair).rank;
+    const pairs = this.#choices(context);
+    // What the hosts prefer comes before what is fast.
+    const to = pairs.find((pair) => rank(pair) < rank(current)) ?? policy.better(pairs, current, book, now);
+    if (to !== undefined) return samePair(to, current) ? undefined : to;
+    if (samePair(current, ulid) || !pairs.some((pair) => samePair(pair, ulid))) return undefined;
+    return clearlySlower(ulid, current, book) ? undefined : ulid;
+  }
+
+  /** Pairs that are known to work, and that the hosts want no less than the one in use. */
+  #choices(context: Context): LocatorPair[] {
+    const rank = (pair: LocatorPair) => context.preference(pair).rank;
+    return context.pairs().filter((pair) =>
+      this.#core.book.works(pair) && context.peer!.isProven(pair.peer) && rank(pair) <= rank(context.current)
+    );
+  }
+
+  #switch(context: Context, to: LocatorPair, now: number): void {
+    const hold = this.#holdDowns.get(context);
     const ms = hold === undefined ? HOLD_DOWN_MS : Math.min(2 * hold.ms, LONGEST_HOLD_DOWN_MS);
     this.#holdDowns.set(context, { until: now + ms, ms });
     this.#actions.switchPair(context, to, now);

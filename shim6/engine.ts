@@ -342,7 +342,7 @@ export class Engine {
       case MessageType.UpdateAcknowledgement:
         return this.#updates.handleAcknowledgement(context, message, now);
       case MessageType.Keepalive:
-        return this.#failover.handleKeepalive(context, now);
+        return this.#failover.handleKeepalive(context, received, now);
       case MessageType.Probe:
         return this.#failover.handleProbe(context, message, received, now);
     }

@@ -142,9 +142,11 @@ export class Failover {
   }
 
   /** A Keepalive whose tag and addresses fit (RFC 5534 §6.6). */
-  handleKeepalive(context: Context, now: number): void {
+  handleKeepalive(context: Context, { source, destination }: Received, now: number): void {
     this.wake(context);
-    this.sharedFate.heard((context.incoming ?? context.current).local, now);
+    const before = context.incoming ?? context.ulid;
+    context.incoming = context.intern(destination, source); // Keepalives leave where payload does
+    this.sharedFate.heard(destination, now);
     const since = this.#core.activity.unansweredSince(context.id);
     if (since > 0) {
       context.suspicion ??= new Suspicion();
@@ -152,6 +154,7 @@ export class Failover {
     }
     this.#machineOf(context).handleKeepalive(now);
     this.#settle(context, now);
+    if (!samePair(before, context.incoming)) this.background.peerMoved(context, now);
   }
 
   /** A Probe whose tag and addresses fit (RFC 5534 §6.7 to §6.9). */
@@ -276,6 +279,7 @@ export class Failover {
   goQuiet(context: Context, now: number): void {
     if (!context.isEstablished) return;
     const from = context.current, state = context.machine?.state ?? ReapState.Operational;
+    this.background.unpin(context);
     context.quietUntil = now + QUIET_TIME;
     context.trial = undefined;
     context.check = undefined;
@@ -600,12 +604,18 @@ export class Failover {
     if (context.isCandidate(pair)) this.#switchFreely(context, pair, cause, now);
   }
 
-  /** Goes over to another pair while the one in use works. */
+  /**
+   * Goes over to another pair while the one in use works. A Keepalive tells the peer, which may want to follow.
+   */
   #switchFreely(context: Context, pair: LocatorPair, cause: "operator" | "better-path", now: number): void {
     const from = context.current;
     context.machine?.switchTo(pair, now);
     context.current = pair;
-    if (!samePair(from, pair)) this.#switched(context, from, cause, now);
+    if (!samePair(from, pair)) {
+      this.#switched(context, from, cause, now);
+      this.#sendKeepalive(context, pair);
+    }
+    if (cause === "operator") this.background.pin(context);
     this.#settle(context, now);
   }
 }
