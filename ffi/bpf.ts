@@ -5,8 +5,8 @@
  * detaches and frees all of it.
  */
 
-import { check, Errno, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { Errno, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { addressOf, cString, stableBytes } from "./memory.ts";
 
 /** Number of bpf(2); it differs by architecture. */
@@ -68,7 +68,15 @@ function setAddress(offset: number, buffer: Uint8Array): void {
 
 /** The result, or -1 with errno. */
 function bpf(command: number): number {
-  return Number(libc().syscall_bpf(SYS_BPF, command, attributes, attributes.length));
+  const result = libc().syscall_bpf(SYS_BPF, command, attributes, attributes.length), code = threadErrno[0];
+  return result < 0 ? -code : Number(result);
+}
+
+/** The same, but throws {@linkcode SystemError}. */
+function mustBpf(command: number, call: string): number {
+  const result = bpf(command);
+  if (result < 0) throw new SystemError(call, -result);
+  return result;
 }
 
 /** Names of kernel objects are for `bpftool`; they hold 15 octets. */
@@ -128,7 +136,7 @@ export class BpfMap {
     view.setUint32(12, options.maxEntries, true);
     view.setUint32(16, options.flags ?? 0, true);
     setName(28, options.name);
-    this.fd = check(bpf(Command.MAP_CREATE), `BPF_MAP_CREATE ${options.name}`);
+    this.fd = mustBpf(Command.MAP_CREATE, `BPF_MAP_CREATE ${options.name}`);
   }
 
   /** Sets the value of a key. Throws {@linkcode SystemError}, E2BIG when the map is full. */
@@ -157,10 +165,10 @@ export class BpfMap {
     view.setUint32(0, this.fd, true);
     setAddress(8, this.#key);
     if (command !== Command.MAP_DELETE_ELEM) setAddress(16, this.#value);
-    if (bpf(command) === 0) return true;
-    const code = errno();
-    if (code === Errno.ENOENT) return false;
-    throw new SystemError(`${call} ${this.#options.name}`, code);
+    const result = bpf(command);
+    if (result >= 0) return true;
+    if (result === -Errno.ENOENT) return false;
+    throw new SystemError(`${call} ${this.#options.name}`, -result);
   }
 
   /**
@@ -179,9 +187,8 @@ export class BpfMap {
     view.setUint32(32, maxEntries, true);
     view.setUint32(36, this.fd, true);
     // ENOENT says that the end was reached, and is how a complete read ends.
-    if (bpf(Command.MAP_LOOKUP_BATCH) < 0 && errno() !== Errno.ENOENT) {
-      throw new SystemError(`BPF_MAP_LOOKUP_BATCH ${name}`, errno());
-    }
+    const result = bpf(Command.MAP_LOOKUP_BATCH);
+    if (result < 0 && result !== -Errno.ENOENT) throw new SystemError(`BPF_MAP_LOOKUP_BATCH ${name}`, -result);
     return { count: view.getUint32(32, true), keys, values };
   }
 
@@ -192,8 +199,9 @@ export class BpfMap {
   map(): ArrayBuffer {
     const length = this.#options.maxEntries * Math.ceil(this.#options.valueSize / 8) * 8;
     const address = libc().mmap(0, length, PROT_READ | PROT_WRITE, MAP_SHARED, this.fd, 0);
+    const code = threadErrno[0];
     if (address === null || Deno.UnsafePointer.value(address) === MAP_FAILED) {
-      throw new SystemError(`mmap ${this.#options.name}`, errno());
+      throw new SystemError(`mmap ${this.#options.name}`, code);
     }
     this.#mapping = { address, length };
     return Deno.UnsafePointerView.getArrayBuffer(address, length);
@@ -231,7 +239,7 @@ export class BpfProgram {
       this.fd = fd;
       return;
     }
-    const refusal = errno();
+    const refusal = -fd;
     // The verifier is asked for its log only now: writing it costs time, and a good program needs none.
     const log = stableBytes(refusal === Errno.EPERM ? 0 : 1 << 18);
     if (log.length > 0) {
@@ -256,7 +264,7 @@ export class BpfProgram {
     view.setUint32(8, frame.length, true);
     setAddress(16, input);
     view.setUint32(32, repeat, true);
-    check(bpf(Command.PROG_TEST_RUN), "BPF_PROG_TEST_RUN");
+    mustBpf(Command.PROG_TEST_RUN, "BPF_PROG_TEST_RUN");
     return { result: view.getInt32(4, true), nanoseconds: view.getUint32(36, true) };
   }
 
@@ -286,7 +294,7 @@ export class TcxLink {
     view.setUint32(4, interfaceIndex, true);
     view.setUint32(8, direction === "ingress" ? BPF_TCX_INGRESS : BPF_TCX_EGRESS, true);
     view.setUint32(12, position === "first" ? BPF_F_BEFORE : BPF_F_AFTER, true);
-    this.#fd = check(bpf(Command.LINK_CREATE), `BPF_LINK_CREATE tcx ${direction} interface ${interfaceIndex}`);
+    this.#fd = mustBpf(Command.LINK_CREATE, `BPF_LINK_CREATE tcx ${direction} interface ${interfaceIndex}`);
   }
 
   /** Whether the interface is still there. One that comes back under the same index has to be attached to anew. */
@@ -296,7 +304,7 @@ export class TcxLink {
     view.setUint32(0, this.#fd, true);
     view.setUint32(4, info.length, true);
     setAddress(8, info);
-    check(bpf(Command.OBJ_GET_INFO_BY_FD), "BPF_OBJ_GET_INFO_BY_FD");
+    mustBpf(Command.OBJ_GET_INFO_BY_FD, "BPF_OBJ_GET_INFO_BY_FD");
     return new DataView(info.buffer).getUint32(16, true) !== 0; // bpf_link_info.tcx.ifindex
   }
 
@@ -311,6 +319,6 @@ export function countTcxPrograms(interfaceIndex: number, direction: TcxDirection
   const view = clearAttributes();
   view.setUint32(0, interfaceIndex, true);
   view.setUint32(4, direction === "ingress" ? BPF_TCX_INGRESS : BPF_TCX_EGRESS, true);
-  check(bpf(Command.PROG_QUERY), `BPF_PROG_QUERY interface ${interfaceIndex}`);
+  mustBpf(Command.PROG_QUERY, `BPF_PROG_QUERY interface ${interfaceIndex}`);
   return view.getUint32(24, true);
 }

@@ -4,7 +4,7 @@
  */
 
 import { check } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 
 /** Bit numbers of the capabilities the agent uses (linux/capability.h). */
@@ -29,7 +29,7 @@ const EFFECTIVE = 0, PERMITTED = 1, INHERITABLE = 2, RECORD = 3;
 function readSets(): Uint32Array {
   const header = stableBytes(8), data = stableBytes(24);
   new DataView(header.buffer).setUint32(0, VERSION_3, true);
-  check(Number(libc().syscall_capget(SYS_CAPGET, header, data)), "capget");
+  check(Number(libc().syscall_capget(SYS_CAPGET, header, data)), threadErrno[0], "capget");
   return new Uint32Array(data.buffer, 0, 2 * RECORD);
 }
 
@@ -37,7 +37,7 @@ function writeSets(sets: Uint32Array): void {
   const header = stableBytes(8), data = stableBytes(24);
   new DataView(header.buffer).setUint32(0, VERSION_3, true);
   new Uint32Array(data.buffer).set(sets);
-  check(Number(libc().syscall_capset(SYS_CAPSET, header, data)), "capset");
+  check(Number(libc().syscall_capset(SYS_CAPSET, header, data)), threadErrno[0], "capset");
 }
 
 function masks(names: Iterable<CapabilityName>): [number, number] {
@@ -72,7 +72,7 @@ export function keepCapabilities(names: Iterable<CapabilityName>): void {
     sets[half * RECORD + INHERITABLE] = 0;
   }
   writeSets(sets);
-  check(libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "PR_CAP_AMBIENT_CLEAR_ALL");
+  check(libc().prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), threadErrno[0], "PR_CAP_AMBIENT_CLEAR_ALL");
 }
 
 /**
@@ -105,11 +105,11 @@ export function boundCapabilities(names: Iterable<CapabilityName>): void {
   const kept = masks(names);
   for (const bit of boundingSet()) {
     if ((kept[bit >> 5] >>> (bit & 31) & 1) === 1) continue;
-    check(libc().prctl(PR_CAPBSET_DROP, bit, 0, 0, 0), `PR_CAPBSET_DROP ${bit}`);
+    check(libc().prctl(PR_CAPBSET_DROP, bit, 0, 0, 0), threadErrno[0], `PR_CAPBSET_DROP ${bit}`);
   }
 }
 
 /** From now on no program that this thread executes gets rights from its file. Threads started later have it too. */
 export function forbidNewPrivileges(): void {
-  check(libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
+  check(libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), threadErrno[0], "PR_SET_NO_NEW_PRIVS");
 }

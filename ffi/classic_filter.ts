@@ -1,7 +1,7 @@
 /** Socket filters in classic BPF: the kernel runs them on each packet before it reaches the socket. */
 
 import { check } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { addressOf, putAddress, stableBytes } from "./memory.ts";
 
 const SOL_SOCKET = 1, SO_ATTACH_FILTER = 26;
@@ -48,5 +48,5 @@ export function attachClassicFilter(fd: number, instructions: readonly ClassicIn
   const words = new Uint32Array(program.buffer, 0, 4);
   words[0] = instructions.length;
   putAddress(words, 2, addressOf(code));
-  check(libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, 16), "SO_ATTACH_FILTER");
+  check(libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, 16), threadErrno[0], "SO_ATTACH_FILTER");
 }

@@ -1,7 +1,5 @@
 /** Return codes of the C library as typed errors that carry the errno's name. */
 
-import { libc } from "./libc.ts";
-
 /** The errno values of Linux that this project meets (asm-generic/errno.h). */
 export const Errno = {
   EPERM: 1,
@@ -61,16 +59,11 @@ export class SystemError extends Error {
   }
 }
 
-let location: Int32Array | undefined;
-
-/** This thread's errno. Read it at once after the failed call, before anything else calls into the C library. */
-export function errno(): number {
-  location ??= new Int32Array(Deno.UnsafePointerView.getArrayBuffer(libc().__errno_location()!, 4));
-  return location[0];
-}
-
-/** Passes a non-negative result through; throws {@linkcode SystemError} for a negative one. */
-export function check(result: number, call: string): number {
-  if (result < 0) throw new SystemError(call, errno());
+/**
+ * Passes a non-negative result through; throws {@linkcode SystemError} for a negative one. `code`: `threadErrno[0]`, as the
+ * call left it.
+ */
+export function check(result: number, code: number, call: string): number {
+  if (result < 0) throw new SystemError(call, code);
   return result;
 }

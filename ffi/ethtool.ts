@@ -1,7 +1,7 @@
 /** Settings of a network device that only the old ethtool interface (SIOCETHTOOL) reaches. */
 
 import { check } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
 
 const AF_INET6 = 10, SOCK_DGRAM_CLOEXEC = 0x80002;
@@ -19,9 +19,9 @@ export function setTransmitChecksumOffload(interfaceName: string, enabled: boole
   const request = stableBytes(IFREQ_LENGTH);
   request.set(cString(interfaceName).subarray(0, IFREQ_DATA - 1));
   putAddress(new Uint32Array(request.buffer), IFREQ_DATA / 4, addressOf(value));
-  const fd = check(libc().socket(AF_INET6, SOCK_DGRAM_CLOEXEC, 0), "socket");
+  const fd = check(libc().socket(AF_INET6, SOCK_DGRAM_CLOEXEC, 0), threadErrno[0], "socket");
   try {
-    check(libc().ioctl(fd, SIOCETHTOOL, request), `ETHTOOL_STXCSUM ${interfaceName}`);
+    check(libc().ioctl(fd, SIOCETHTOOL, request), threadErrno[0], `ETHTOOL_STXCSUM ${interfaceName}`);
   } finally {
     libc().close(fd);
   }

@@ -1,7 +1,7 @@
 /** Becoming another program (execve(2)). */
 
 import { check } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
 
 /**
@@ -13,6 +13,6 @@ export function replaceProgram(path: string, args: readonly string[]): never {
   const strings = args.map(cString);
   const pointers = new Uint32Array(stableBytes(8 * (args.length + 1)).buffer);
   strings.forEach((string, i) => putAddress(pointers, 2 * i, addressOf(string)));
-  check(libc().execv(cString(path), new Uint8Array(pointers.buffer)), `execute ${path}`);
+  check(libc().execv(cString(path), new Uint8Array(pointers.buffer)), threadErrno[0], `execute ${path}`);
   throw new Error("unreachable: this process is another program now");
 }

@@ -1,7 +1,7 @@
 /** File descriptors: closing, event and timer files, and waiting for several at once. */
 
-import { check, Errno, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { check, Errno, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 
 /** Closes a descriptor. Errors are ignored: nothing can be done about them, and the descriptor is gone either way. */
@@ -16,13 +16,14 @@ const drained = stableBytes(8);
 
 /** A non-blocking event file: readable after {@linkcode signalEventFd} until {@linkcode drainEventFd}. */
 export function createEventFd(): number {
-  return check(libc().eventfd(0, EFD_NONBLOCK_CLOEXEC), "eventfd");
+  return check(libc().eventfd(0, EFD_NONBLOCK_CLOEXEC), threadErrno[0], "eventfd");
 }
 
 /** Makes an event file readable; any thread may do so. */
 export function signalEventFd(fd: number): void {
+  const written = libc().write(fd, ONE, 8), code = threadErrno[0];
   // EAGAIN means that it has been signalled 2^64 - 2 times and is readable anyway.
-  if (libc().write(fd, ONE, 8) < 0 && errno() !== Errno.EAGAIN) throw new SystemError("write eventfd", errno());
+  if (written < 0 && code !== Errno.EAGAIN) throw new SystemError("write eventfd", code);
 }
 
 /** Makes an event file unreadable again. Returns whether it had been signalled. */
@@ -44,7 +45,7 @@ export class TimerFd {
 
   /** Opens it, disarmed. Throws SystemError. */
   constructor() {
-    this.fd = check(libc().timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC), "timerfd_create");
+    this.fd = check(libc().timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK_CLOEXEC), threadErrno[0], "timerfd_create");
   }
 
   /** Goes off once, at the time `at` (monotonic ms; at once when it has passed). Replaces what was set before. */
@@ -65,7 +66,7 @@ export class TimerFd {
   }
 
   #set(): void {
-    check(libc().timerfd_settime(this.fd, TFD_TIMER_ABSTIME, this.#specBytes, null), "timerfd_settime");
+    check(libc().timerfd_settime(this.fd, TFD_TIMER_ABSTIME, this.#specBytes, null), threadErrno[0], "timerfd_settime");
   }
 
   /** Makes it unreadable until it goes off again. Returns whether it had gone off. */
@@ -130,8 +131,8 @@ export class PollSet {
   /** Blocks this thread for at most `timeoutMs` (-1: without end). Returns how many descriptors are ready. */
   wait(timeoutMs: number): number {
     this.#prepare();
-    const ready = libc().poll(this.#bytes, this.#count, timeoutMs);
-    if (ready < 0 && errno() !== Errno.EINTR) throw new SystemError("poll", errno());
+    const ready = libc().poll(this.#bytes, this.#count, timeoutMs), code = threadErrno[0];
+    if (ready < 0 && code !== Errno.EINTR) throw new SystemError("poll", code);
     return Math.max(ready, 0);
   }
 

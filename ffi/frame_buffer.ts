@@ -1,7 +1,7 @@
 /** One large buffer into which frames are read and from which they are written at any offset, without a view for each. */
 
-import { check, Errno, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { check, Errno, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { addressOf, putAddress, stableBytes } from "./memory.ts";
 
 /** A buffer with an address that the kernel may use. */
@@ -33,9 +33,8 @@ export class FrameBuffer {
    */
   read(fd: number, offset: number, length: number): number {
     this.#point(offset, length);
-    const result = libc().readv(fd, this.#iovecBytes, 1);
+    const result = libc().readv(fd, this.#iovecBytes, 1), code = threadErrno[0];
     if (result >= 0) return result;
-    const code = errno();
     if (code === Errno.EAGAIN || code === Errno.EINTR) return -1;
     throw new SystemError(`read descriptor ${fd}`, code);
   }
@@ -43,6 +42,6 @@ export class FrameBuffer {
   /** Writes `length` octets from `offset`. Returns how many. Throws SystemError. */
   write(fd: number, offset: number, length: number): number {
     this.#point(offset, length);
-    return check(libc().writev(fd, this.#iovecBytes, 1), `write descriptor ${fd}`);
+    return check(libc().writev(fd, this.#iovecBytes, 1), threadErrno[0], `write descriptor ${fd}`);
   }
 }

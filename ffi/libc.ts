@@ -123,13 +123,22 @@ const CANDIDATES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.
 
 let opened: Libc | undefined;
 
+/**
+ * `threadErrno[0]` is this thread's errno once the library is open. It has to be read in the expression that makes the
+ * call, or in the next one: wherever a function is entered the runtime may do some work of its own, as collecting garbage
+ * or waiting for a lock, and leave its own errno there (seen once in ten million calls: EAGAIN for ENOENT).
+ */
+export let threadErrno = new Int32Array(1);
+
 /** The C library of this thread, opened on first use. Throws when `--allow-ffi` is missing or none is found. */
 export function libc(): Libc {
   if (opened !== undefined) return opened;
   let failure: unknown;
   for (const name of CANDIDATES) {
     try {
-      return opened = Deno.dlopen(name, SYMBOLS).symbols as Libc;
+      const symbols = Deno.dlopen(name, SYMBOLS).symbols as Libc;
+      threadErrno = new Int32Array(Deno.UnsafePointerView.getArrayBuffer(symbols.__errno_location()!, 4));
+      return opened = symbols;
     } catch (error) {
       if (error instanceof Deno.errors.NotCapable) throw error;
       failure ??= error;

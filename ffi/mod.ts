@@ -5,7 +5,7 @@
  * @module
  */
 
-export { check, Errno, errno, errnoName, SystemError } from "./errno.ts";
+export { check, Errno, errnoName, SystemError } from "./errno.ts";
 export { addressOf, cString, giveBackFreePages, putAddress, stableBytes } from "./memory.ts";
 export * from "./netlink.ts";
 export * from "./netns.ts";

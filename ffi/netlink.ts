@@ -7,8 +7,8 @@
  */
 
 import { type Address, formatAddress, parseAddress, type Prefix } from "../wire/address.ts";
-import { check, Errno, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { check, Errno, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 import {
   Attributes,
@@ -336,13 +336,17 @@ const ANSWER_TIMEOUT_S = 5;
 const DUMP_ATTEMPTS = 8;
 
 function openSocket(flags: number, groups: number): number {
-  const fd = check(libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE), "socket AF_NETLINK");
+  const fd = check(
+    libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | flags, NETLINK_ROUTE),
+    threadErrno[0],
+    "socket AF_NETLINK",
+  );
   const name = stableBytes(12); // struct sockaddr_nl; the kernel chooses the port id
   const view = new DataView(name.buffer);
   view.setUint16(0, AF_NETLINK, true);
   view.setUint32(8, groups, true);
   try {
-    check(libc().bind(fd, name, name.length), "bind AF_NETLINK");
+    check(libc().bind(fd, name, name.length), threadErrno[0], "bind AF_NETLINK");
   } catch (error) {
     libc().close(fd);
     throw error;
@@ -700,17 +704,18 @@ export class Netlink {
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.#request.clear();
     fill(this.#request.begin(type, NLM_F_REQUEST | flags, this.#sequence));
-    check(libc().sendto(this.#fd, this.#request.octets, this.#request.length, 0, null, 0), call);
+    check(libc().sendto(this.#fd, this.#request.octets, this.#request.length, 0, null, 0), threadErrno[0], call);
     return this.#sequence;
   }
 
   /** The next datagram's messages that answer request `sequence`; what a failed request left behind is passed over. */
   *#receive(call: string, sequence: number): Generator<NetlinkMessage> {
-    let length: number;
-    do length = libc().recv(this.#fd, this.#reply, this.#reply.length, MSG_TRUNC); while (
-      length < 0 && errno() === Errno.EINTR
-    );
-    check(length, call);
+    let length: number, code: number;
+    do {
+      length = libc().recv(this.#fd, this.#reply, this.#reply.length, MSG_TRUNC);
+      code = threadErrno[0];
+    } while (length < 0 && code === Errno.EINTR);
+    check(length, code, call);
     if (length > this.#reply.length) throw new SystemError(call, Errno.EMSGSIZE);
     for (const message of readMessages(this.#reply, length)) {
       if (message.sequence === sequence) yield message;
@@ -781,9 +786,8 @@ export class NetlinkEvents {
     while (this.#taken === this.#pending.length) {
       this.#pending = [];
       this.#taken = 0;
-      const length = libc().recv(this.fd, this.#buffer, this.#buffer.length, MSG_TRUNC);
+      const length = libc().recv(this.fd, this.#buffer, this.#buffer.length, MSG_TRUNC), code = threadErrno[0];
       if (length < 0) {
-        const code = errno();
         if (code === Errno.EAGAIN) return undefined;
         if (code === Errno.EINTR) continue;
         if (code === Errno.ENOBUFS) return { type: "overrun" };

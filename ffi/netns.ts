@@ -4,7 +4,7 @@
  */
 
 import { check, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { cString } from "./memory.ts";
 
 const O_RDONLY = 0;
@@ -20,7 +20,7 @@ const MNT_DETACH = 2;
 const NAMES = "/run/netns";
 
 function open(path: string, flags: number): number {
-  return check(libc().open(cString(path), flags | O_CLOEXEC), `open ${path}`);
+  return check(libc().open(cString(path), flags | O_CLOEXEC), threadErrno[0], `open ${path}`);
 }
 
 /** A file descriptor of the calling thread's network namespace. Throws {@linkcode SystemError}. */
@@ -35,7 +35,7 @@ export function currentNetns(): number {
 export function createNetns(): number {
   const own = currentNetns();
   try {
-    check(libc().unshare(CLONE_NEWNET), "unshare CLONE_NEWNET");
+    check(libc().unshare(CLONE_NEWNET), threadErrno[0], "unshare CLONE_NEWNET");
     try {
       return currentNetns();
     } finally {
@@ -53,7 +53,7 @@ export function createNetns(): number {
 export function withNetns<T>(fd: number, fn: () => T extends PromiseLike<unknown> ? never : T): T {
   const own = currentNetns();
   try {
-    check(libc().setns(fd, CLONE_NEWNET), "setns");
+    check(libc().setns(fd, CLONE_NEWNET), threadErrno[0], "setns");
     try {
       return fn();
     } finally {
@@ -66,7 +66,7 @@ export function withNetns<T>(fd: number, fn: () => T extends PromiseLike<unknown
 
 /** The way back. Failing here would leave the process in a foreign namespace: nothing may go on after that. */
 function enter(fd: number): void {
-  check(libc().setns(fd, CLONE_NEWNET), "setns back to the own network namespace");
+  check(libc().setns(fd, CLONE_NEWNET), threadErrno[0], "setns back to the own network namespace");
 }
 
 /**
@@ -79,14 +79,26 @@ export function nameNetns(fd: number, name: string): void {
   // Shared, as `ip netns add` makes it: a name taken away later must vanish from other mount namespaces too, else the
   // network namespace would stay alive there. The first attempt fails where the folder is no mount point yet.
   if (libc().mount(nothing, cString(NAMES), cString("none"), MS_SHARED | MS_REC, nothing) < 0) {
-    check(libc().mount(cString(NAMES), cString(NAMES), cString("none"), MS_BIND | MS_REC, nothing), `mount ${NAMES}`);
-    check(libc().mount(nothing, cString(NAMES), cString("none"), MS_SHARED | MS_REC, nothing), `share ${NAMES}`);
+    check(
+      libc().mount(cString(NAMES), cString(NAMES), cString("none"), MS_BIND | MS_REC, nothing),
+      threadErrno[0],
+      `mount ${NAMES}`,
+    );
+    check(
+      libc().mount(nothing, cString(NAMES), cString("none"), MS_SHARED | MS_REC, nothing),
+      threadErrno[0],
+      `share ${NAMES}`,
+    );
   }
   const path = `${NAMES}/${name}`;
   Deno.writeFileSync(path, new Uint8Array(0), { createNew: true, mode: 0o444 });
   try {
     const source = `/proc/thread-self/fd/${fd}`;
-    check(libc().mount(cString(source), cString(path), cString("none"), MS_BIND, nothing), `name netns ${name}`);
+    check(
+      libc().mount(cString(source), cString(path), cString("none"), MS_BIND, nothing),
+      threadErrno[0],
+      `name netns ${name}`,
+    );
   } catch (error) {
     Deno.removeSync(path);
     throw error;
@@ -129,7 +141,7 @@ export function writeSysctl(name: string, value: string | number): void {
   const fd = open(`/proc/sys/${name}`, O_WRONLY);
   try {
     const text = cString(String(value));
-    check(libc().write(fd, text, text.length - 1), `sysctl ${name}=${value}`);
+    check(libc().write(fd, text, text.length - 1), threadErrno[0], `sysctl ${name}=${value}`);
   } finally {
     libc().close(fd);
   }
@@ -140,7 +152,7 @@ export function readSysctl(name: string): string {
   const fd = open(`/proc/sys/${name}`, O_RDONLY);
   try {
     const buffer = new Uint8Array(new ArrayBuffer(4096));
-    const length = check(libc().read(fd, buffer, buffer.length), `read sysctl ${name}`);
+    const length = check(libc().read(fd, buffer, buffer.length), threadErrno[0], `read sysctl ${name}`);
     return new TextDecoder().decode(buffer.subarray(0, length)).trimEnd();
   } finally {
     libc().close(fd);

@@ -4,9 +4,9 @@
  * about, and which protocols and interfaces the rules name.
  */
 
-import { check, Errno, errno, SystemError } from "./errno.ts";
+import { check, Errno, SystemError } from "./errno.ts";
 import { closeFd } from "./fd.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 import { Attributes, MessageBuilder, readMessages } from "./netlink_message.ts";
 
@@ -63,7 +63,7 @@ export interface FilterChain {
 export function filterChains(): FilterChain[] {
   let fd: number;
   try {
-    fd = check(libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER), "socket nfnetlink");
+    fd = check(libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_NETFILTER), threadErrno[0], "socket nfnetlink");
   } catch (error) {
     if (error instanceof SystemError && error.code === "EPROTONOSUPPORT") return [];
     throw error;
@@ -94,12 +94,12 @@ export function filterChains(): FilterChain[] {
 function dump(fd: number, what: number): Uint8Array[] {
   const request = new MessageBuilder(256), call = "list nf_tables";
   request.begin(what, NLM_F_REQUEST_DUMP, what).u8(0, 0, 0, 0);
-  check(libc().sendto(fd, request.octets, request.length, 0, null, 0), call);
+  check(libc().sendto(fd, request.octets, request.length, 0, null, 0), threadErrno[0], call);
   const buffer = stableBytes(RECEIVE_BUFFER), bodies: Uint8Array[] = [];
   for (;;) {
-    const length = libc().recv(fd, buffer, buffer.length, 0);
-    if (length < 0 && errno() === Errno.EINTR) continue;
-    check(length, call);
+    const length = libc().recv(fd, buffer, buffer.length, 0), code = threadErrno[0];
+    if (length < 0 && code === Errno.EINTR) continue;
+    check(length, code, call);
     for (const { type, sequence, body } of readMessages(buffer, length)) {
       if (sequence !== what) continue;
       if (type === NLMSG_DONE) return bodies;

@@ -6,8 +6,8 @@
 
 import { attachClassicFilter, type ClassicInstruction, ClassicOpcode } from "./classic_filter.ts";
 import { monotonicNow } from "./clock.ts";
-import { check, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { check, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 
 const AF_PACKET = 17;
@@ -72,15 +72,16 @@ export class PacketRing {
     const blocks = Math.ceil(packets / FRAMES_PER_BLOCK);
     this.#frames = blocks * FRAMES_PER_BLOCK;
     // Protocol 0: no packets before everything is set.
-    this.#fd = check(libc().socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket AF_PACKET");
+    this.#fd = check(libc().socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0), threadErrno[0], "socket AF_PACKET");
     try {
       this.setFilter([[ClassicOpcode.RETURN, 0, 0, 0]]);
       this.#option(PACKET_VERSION, [TPACKET_V2], "PACKET_VERSION");
       this.#option(PACKET_RX_RING, [BLOCK_LENGTH, blocks, FRAME_LENGTH, this.#frames], "PACKET_RX_RING");
       const length = blocks * BLOCK_LENGTH;
       const mapping = libc().mmap(0, length, PROT_READ | PROT_WRITE, MAP_SHARED, this.#fd, 0);
+      const code = threadErrno[0];
       if (mapping === null || Deno.UnsafePointer.value(mapping) === MAP_FAILED) {
-        throw new SystemError("mmap packet ring", errno());
+        throw new SystemError("mmap packet ring", code);
       }
       this.#mapping = mapping;
       const buffer = Deno.UnsafePointerView.getArrayBuffer(mapping, length);
@@ -88,7 +89,7 @@ export class PacketRing {
       this.words = new Uint32Array(buffer);
       const address = stableBytes(SOCKADDR_LL_LENGTH);
       new Uint16Array(address.buffer).set([AF_PACKET, ETH_P_ALL_NETWORK_ORDER]);
-      check(libc().bind(this.#fd, address, SOCKADDR_LL_LENGTH), "bind packet socket");
+      check(libc().bind(this.#fd, address, SOCKADDR_LL_LENGTH), threadErrno[0], "bind packet socket");
     } catch (error) {
       libc().close(this.#fd);
       throw error;
@@ -101,7 +102,7 @@ export class PacketRing {
   #option(name: number, values: readonly number[], call: string): void {
     const value = stableBytes(4 * values.length);
     new Uint32Array(value.buffer).set(values);
-    check(libc().setsockopt(this.#fd, SOL_PACKET, name, value, value.length), call);
+    check(libc().setsockopt(this.#fd, SOL_PACKET, name, value, value.length), threadErrno[0], call);
   }
 
   /** Replaces the filter at once. It sees a packet from the network header on. Throws {@linkcode SystemError}. */

@@ -9,9 +9,9 @@
 
 import { type Address, formatAddress, parseAddress } from "../wire/address.ts";
 import { attachClassicFilter, type ClassicInstruction, ClassicOpcode } from "./classic_filter.ts";
-import { check, Errno, errno } from "./errno.ts";
+import { check, Errno } from "./errno.ts";
 import { closeFd } from "./fd.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { addressOf, cString, putAddress, stableBytes } from "./memory.ts";
 
 const AF_INET6 = 10;
@@ -42,7 +42,7 @@ export function putSockaddrIn6(bytes: Uint8Array, offset: number): void {
 function setInt(fd: number, level: number, option: number, value: number, call: string): void {
   const octets = stableBytes(4);
   new DataView(octets.buffer).setInt32(0, value, true);
-  check(libc().setsockopt(fd, level, option, octets, 4), call);
+  check(libc().setsockopt(fd, level, option, octets, 4), threadErrno[0], call);
 }
 
 /** Sets a buffer's size beyond the system's limit where CAP_NET_ADMIN of the first user namespace allows it. */
@@ -50,7 +50,7 @@ function setBuffer(fd: number, forced: number, ordinary: number, bytes: number):
   const octets = stableBytes(4);
   new DataView(octets.buffer).setInt32(0, bytes, true);
   if (libc().setsockopt(fd, SOL_SOCKET, forced, octets, 4) < 0) {
-    check(libc().setsockopt(fd, SOL_SOCKET, ordinary, octets, 4), "SO_SNDBUF, SO_RCVBUF");
+    check(libc().setsockopt(fd, SOL_SOCKET, ordinary, octets, 4), threadErrno[0], "SO_SNDBUF, SO_RCVBUF");
   }
 }
 
@@ -92,7 +92,11 @@ const PASSES_OTHER_CONTROL: readonly ClassicInstruction[] = [
 
 /** A new socket that `configure` sets up; closed again when that throws. */
 function openRaw(protocol: number, configure: (fd: number) => void): number {
-  const fd = check(libc().socket(AF_INET6, SOCK_RAW_NONBLOCK_CLOEXEC, protocol), `socket IPv6 raw ${protocol}`);
+  const fd = check(
+    libc().socket(AF_INET6, SOCK_RAW_NONBLOCK_CLOEXEC, protocol),
+    threadErrno[0],
+    `socket IPv6 raw ${protocol}`,
+  );
   try {
     configure(fd);
   } catch (error) {
@@ -253,9 +257,10 @@ export class ControlReceiver {
         this.#headers[i * MMSGHDR_WORDS + CONTROL_LENGTH] = CONTROL_AREA;
       }
       const received = libc().recvmmsg(this.#fd, headers, slots, flags | MSG_DONTWAIT, null);
+      const code = threadErrno[0];
       if (received >= 0) return received;
       // With IPV6_RECVERR an ICMPv6 error also fails the next call, once; its details wait on the error queue.
-      if (errno() === Errno.EAGAIN) return 0;
+      if (code === Errno.EAGAIN) return 0;
     }
     return 0;
   }
@@ -379,7 +384,7 @@ export class Sender {
       this.#to,
       SOCKADDR_IN6_LENGTH,
     );
-    return sent < 0 ? errno() : 0;
+    return sent < 0 ? threadErrno[0] : 0;
   }
 
   /** Closes the socket. */
@@ -403,12 +408,12 @@ export function openSender(locator: Address, interfaceName: string | undefined):
     if (interfaceName !== undefined) {
       const device = cString(interfaceName);
       const call = `SO_BINDTODEVICE ${interfaceName}`;
-      check(libc().setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, device.length), call);
+      check(libc().setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, device.length), threadErrno[0], call);
     }
     const address = stableBytes(SOCKADDR_IN6_LENGTH);
     putSockaddrIn6(address, 0);
     address.set(parseAddress(locator), SOCKADDR_IN6_ADDRESS);
-    check(libc().bind(fd, address, SOCKADDR_IN6_LENGTH), `bind ${locator}`);
+    check(libc().bind(fd, address, SOCKADDR_IN6_LENGTH), threadErrno[0], `bind ${locator}`);
   });
   return new Sender(fd, locator, interfaceName);
 }

@@ -3,8 +3,8 @@
  * memory that the caller owns; they are named by their offset in it.
  */
 
-import { errno } from "./errno.ts";
-import { libc } from "./libc.ts";
+import {} from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { putAddress } from "./memory.ts";
 
 /** Memory for packets and for the structures that describe them to the kernel. */
@@ -199,8 +199,8 @@ export class SendBatch {
     const fd = this.#fds[first];
     let end = first + 1;
     while (end < this.count && this.#fds[end] === fd) end++;
-    const sent = libc().sendmmsg(fd, this.#headerBytes[first], end - first, MSG_DONTWAIT);
-    return sent > 0 ? sent : -errno();
+    const sent = libc().sendmmsg(fd, this.#headerBytes[first], end - first, MSG_DONTWAIT), code = threadErrno[0];
+    return sent > 0 ? sent : -code;
   }
 
   /** Forgets all packets. */

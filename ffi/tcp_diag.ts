@@ -5,8 +5,8 @@
 
 import { ADDRESS_LENGTH } from "../wire/address.ts";
 import { get16 } from "../wire/octets.ts";
-import { check, Errno, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { check, Errno, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 import { Attributes, MessageBuilder, type NetlinkMessage, readMessages, readU32 } from "./netlink_message.ts";
 
@@ -166,7 +166,11 @@ export class TcpDiag {
 
   /** Opens a socket in the calling thread's network namespace. Throws {@linkcode SystemError}. */
   constructor() {
-    this.#fd = check(libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG), "socket NETLINK_SOCK_DIAG");
+    this.#fd = check(
+      libc().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG),
+      threadErrno[0],
+      "socket NETLINK_SOCK_DIAG",
+    );
     const timeout = stableBytes(16); // struct timeval
     timeout[0] = ANSWER_TIMEOUT_S;
     libc().setsockopt(this.#fd, SOL_SOCKET, SO_RCVTIMEO, timeout, timeout.length);
@@ -205,11 +209,11 @@ export class TcpDiag {
 
   /** Sends the request and calls `take` with the answers, until it returns true or there are no more. */
   #ask(call: string, take: (message: NetlinkMessage) => boolean): void {
-    check(libc().sendto(this.#fd, this.#request.octets, this.#request.length, 0, null, 0), call);
+    check(libc().sendto(this.#fd, this.#request.octets, this.#request.length, 0, null, 0), threadErrno[0], call);
     for (;;) {
-      const length = libc().recv(this.#fd, this.#reply, this.#reply.length, MSG_TRUNC);
-      if (length < 0 && errno() === Errno.EINTR) continue;
-      check(length, call);
+      const length = libc().recv(this.#fd, this.#reply, this.#reply.length, MSG_TRUNC), code = threadErrno[0];
+      if (length < 0 && code === Errno.EINTR) continue;
+      check(length, code, call);
       if (length > this.#reply.length) throw new SystemError(call, Errno.EMSGSIZE);
       for (const message of readMessages(this.#reply, length)) {
         if (message.sequence !== this.#sequence) continue; // what a failed request left behind

@@ -1,8 +1,8 @@
 /** TUN devices: the kernel hands over whole IP packets and takes them back (Documentation/networking/tuntap.rst). */
 
 import { closeFd } from "./fd.ts";
-import { check, Errno, errno, SystemError } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { check, Errno, SystemError } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { cString, stableBytes } from "./memory.ts";
 
 const O_RDWR_NONBLOCK_CLOEXEC = 0x80802;
@@ -59,12 +59,12 @@ export interface Tun {
  */
 export function openTun(name: string): Tun {
   if (name.length === 0 || name.length >= IFNAMSIZ) throw new SystemError(`TUNSETIFF ${name}`, Errno.EINVAL);
-  const fd = check(libc().open(cString("/dev/net/tun"), O_RDWR_NONBLOCK_CLOEXEC), "open /dev/net/tun");
+  const fd = check(libc().open(cString("/dev/net/tun"), O_RDWR_NONBLOCK_CLOEXEC), threadErrno[0], "open /dev/net/tun");
   try {
     const request = stableBytes(40);
     request.set(cString(name));
     new DataView(request.buffer).setUint16(IFNAMSIZ, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR, true);
-    check(libc().ioctl(fd, TUNSETIFF, request), `TUNSETIFF ${name}`);
+    check(libc().ioctl(fd, TUNSETIFF, request), threadErrno[0], `TUNSETIFF ${name}`);
     const offloads = OFFLOADS.find((wanted) => libc().ioctl_value(fd, TUNSETOFFLOAD, wanted) === 0);
     if (offloads === undefined) throw new SystemError(`TUNSETOFFLOAD ${name}`, Errno.EINVAL);
     const index = libc().if_nametoindex(cString(name));
@@ -77,10 +77,10 @@ export function openTun(name: string): Tun {
 
 /** Writes one packet, its {@linkcode VnetHeader} before it. Returns 0 or the errno, as EIO when the device is down. */
 export function writeTunPacket(fd: number, packet: Uint8Array): number {
-  return libc().write(fd, packet as Uint8Array<ArrayBuffer>, packet.length) < 0 ? errno() : 0;
+  return libc().write(fd, packet as Uint8Array<ArrayBuffer>, packet.length) < 0 ? threadErrno[0] : 0;
 }
 
 /** Changes what the kernel leaves to the reader of a device: {@linkcode TunOffload} bits. Throws SystemError. */
 export function setTunOffloads(fd: number, offloads: number): void {
-  check(libc().ioctl_value(fd, TUNSETOFFLOAD, offloads), "TUNSETOFFLOAD");
+  check(libc().ioctl_value(fd, TUNSETOFFLOAD, offloads), threadErrno[0], "TUNSETOFFLOAD");
 }

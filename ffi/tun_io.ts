@@ -1,7 +1,7 @@
 /** Packets from and to a TUN device, for the packet loop: nothing here allocates once it is built. */
 
-import { Errno, errno } from "./errno.ts";
-import { libc } from "./libc.ts";
+import { Errno } from "./errno.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { putAddress } from "./memory.ts";
 import type { PacketMemory } from "./raw6_batch.ts";
 import { VNET_HEADER_LENGTH } from "./tun.ts";
@@ -48,9 +48,8 @@ export class TunReader {
 
   /** Reads a packet. Returns its length, 0 when there is none, or a negative errno when the device fails. */
   read(slot: number): number {
-    const length = libc().readv(this.#fd, this.#iovecs[slot], 1);
+    const length = libc().readv(this.#fd, this.#iovecs[slot], 1), code = threadErrno[0];
     if (length >= 0) return Math.max(0, length - VNET_HEADER_LENGTH);
-    const code = errno();
     return code === Errno.EAGAIN || code === Errno.EINTR ? 0 : -code;
   }
 }
@@ -83,8 +82,8 @@ export class TunWriter {
 
   /** Writes the packet. Returns 0 or the errno: EIO when the device is down, EINVAL for a malformed packet. */
   write(): number {
-    const written = libc().writev(this.#fd, this.#iovecBytes, this.#parts);
+    const written = libc().writev(this.#fd, this.#iovecBytes, this.#parts), code = threadErrno[0];
     this.#parts = 0;
-    return written < 0 ? errno() : 0;
+    return written < 0 ? code : 0;
   }
 }

@@ -2,9 +2,9 @@
 
 import { type Address, parseAddress } from "../wire/address.ts";
 import { attachClassicFilter, ClassicOpcode } from "./classic_filter.ts";
-import { check, errno } from "./errno.ts";
+import { check } from "./errno.ts";
 import { closeFd } from "./fd.ts";
-import { libc } from "./libc.ts";
+import { libc, threadErrno } from "./libc.ts";
 import { stableBytes } from "./memory.ts";
 
 const AF_INET6 = 10;
@@ -27,12 +27,12 @@ export class UdpSource {
    * address that is not this host's, EADDRINUSE.
    */
   static open(local: Address, peer: Address, port: number, length: number): UdpSource {
-    const fd = check(libc().socket(AF_INET6, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), "socket IPv6 UDP");
+    const fd = check(libc().socket(AF_INET6, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), threadErrno[0], "socket IPv6 UDP");
     try {
       attachClassicFilter(fd, [[ClassicOpcode.RETURN, 0, 0, DROP]]);
       const name = socketAddress(local, port), peerName = socketAddress(peer, port);
-      check(libc().bind(fd, name, SOCKADDR_IN6_LENGTH), `bind ${local}`);
-      check(libc().connect(fd, peerName, SOCKADDR_IN6_LENGTH), `connect ${peer}`);
+      check(libc().bind(fd, name, SOCKADDR_IN6_LENGTH), threadErrno[0], `bind ${local}`);
+      check(libc().connect(fd, peerName, SOCKADDR_IN6_LENGTH), threadErrno[0], `connect ${peer}`);
       return new UdpSource(fd, length);
     } catch (error) {
       closeFd(fd);
@@ -43,7 +43,7 @@ export class UdpSource {
   /** Sends one datagram. Returns 0, or the errno: an ICMPv6 error about an earlier one is told here too. */
   send(): number {
     const sent = libc().sendto(this.#fd, this.#datagram, this.#datagram.length, 0, null, 0);
-    return sent < 0 ? errno() : 0;
+    return sent < 0 ? threadErrno[0] : 0;
   }
 
   /** Closes the socket. */

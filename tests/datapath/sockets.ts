@@ -1,8 +1,8 @@
 /** Plain sockets of two hosts in one process: what unmodified programs would use, without waiting for anything. */
 
-import { check, closeFd, Errno, errno, monotonicNow, stableBytes, SystemError } from "deno-tun";
+import { check, closeFd, Errno, monotonicNow, stableBytes } from "deno-tun";
 import { parseAddress } from "../../wire/address.ts";
-import { libc } from "../../ffi/libc.ts";
+import { libc, threadErrno } from "../../ffi/libc.ts";
 import type { Host } from "./two_hosts.ts";
 
 const AF_INET6 = 10;
@@ -19,8 +19,8 @@ function sockaddr(address: string, port: number): Uint8Array<ArrayBuffer> {
 
 function openSocket(host: Host, type: number, protocol: number, address: string, port: number): number {
   return host.in(() => {
-    const fd = check(libc().socket(AF_INET6, type | NONBLOCK_CLOEXEC, protocol), "socket");
-    check(libc().bind(fd, sockaddr(address, port), 28), `bind ${address} ${port}`);
+    const fd = check(libc().socket(AF_INET6, type | NONBLOCK_CLOEXEC, protocol), threadErrno[0], "socket");
+    check(libc().bind(fd, sockaddr(address, port), 28), threadErrno[0], `bind ${address} ${port}`);
     return fd;
   });
 }
@@ -46,7 +46,7 @@ export class Datagrams {
     this.#buffer[0] = firstOctet;
     const target = sockaddr(to.address, to.port);
     for (let i = 0; i < count; i++) {
-      check(libc().sendto(this.#fd, this.#buffer, length, 0, target, 28), `send to ${to.address}`);
+      check(libc().sendto(this.#fd, this.#buffer, length, 0, target, 28), threadErrno[0], `send to ${to.address}`);
     }
   }
   /** Takes `count` datagrams, waiting for them. */
@@ -72,10 +72,9 @@ export function transferTcp(
   const sender = openSocket(from.host, SOCK_STREAM, 0, from.address, 0);
   let receiver = -1;
   try {
-    check(libc().listen(listener, 1), "listen");
-    if (libc().connect(sender, sockaddr(to.address, port), 28) < 0 && errno() !== Errno.EINPROGRESS) {
-      throw new SystemError("connect", errno());
-    }
+    check(libc().listen(listener, 1), threadErrno[0], "listen");
+    const connected = libc().connect(sender, sockaddr(to.address, port), 28), code = threadErrno[0];
+    if (code !== Errno.EINPROGRESS) check(connected, code, "connect");
     until("a connection", () => (receiver = libc().accept4(listener, stableBytes(28), stableBytes(4), 0x80800)) >= 0);
     const buffer = stableBytes(65_536);
     let unsent = octets, missing = octets;

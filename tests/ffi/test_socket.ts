@@ -1,8 +1,7 @@
 /** Plain IPv6 sockets in any network namespace, for tests that look at what the kernel does with a real packet. */
 
 import { check, closeFd, errnoName, stableBytes, withNetns } from "deno-tun";
-import { errno } from "../../ffi/errno.ts";
-import { libc } from "../../ffi/libc.ts";
+import { libc, threadErrno } from "../../ffi/libc.ts";
 import { parseAddress } from "../../wire/address.ts";
 
 const AF_INET6 = 10;
@@ -29,9 +28,11 @@ export class TestSocket implements Disposable {
   /** Opens a socket in the namespace, bound to the address. */
   static open(netns: number, type: keyof typeof TYPES, address: string, port = 0): TestSocket {
     return withNetns(netns, () => {
-      const socket = new TestSocket(check(libc().socket(AF_INET6, TYPES[type] | SOCK_NONBLOCK_CLOEXEC, 0), "socket"));
+      const socket = new TestSocket(
+        check(libc().socket(AF_INET6, TYPES[type] | SOCK_NONBLOCK_CLOEXEC, 0), threadErrno[0], "socket"),
+      );
       const name = socketAddress(address, port);
-      check(libc().bind(socket.fd, name, name.length), `bind ${address}`);
+      check(libc().bind(socket.fd, name, name.length), threadErrno[0], `bind ${address}`);
       return socket;
     });
   }
@@ -39,32 +40,32 @@ export class TestSocket implements Disposable {
   /** Connects; a TCP socket is connected when the peer has accepted. */
   connect(address: string, port: number): this {
     const name = socketAddress(address, port);
-    const result = libc().connect(this.fd, name, name.length);
-    if (result < 0 && errnoName(errno()) !== "EINPROGRESS") check(result, `connect ${address}`);
+    const result = libc().connect(this.fd, name, name.length), code = threadErrno[0];
+    if (errnoName(code) !== "EINPROGRESS") check(result, code, `connect ${address}`);
     return this;
   }
 
   listen(): this {
-    check(libc().listen(this.fd, 1), "listen");
+    check(libc().listen(this.fd, 1), threadErrno[0], "listen");
     return this;
   }
 
   accept(timeoutMs = 1000): TestSocket {
     this.#wait(timeoutMs);
-    return new TestSocket(check(libc().accept4(this.fd, null, null, SOCK_NONBLOCK_CLOEXEC), "accept"));
+    return new TestSocket(check(libc().accept4(this.fd, null, null, SOCK_NONBLOCK_CLOEXEC), threadErrno[0], "accept"));
   }
 
   /** Sends octets of the given number, zero each. Returns the errno's name when that failed, else "". */
   send(length: number): string {
     const sent = libc().sendto(this.fd, stableBytes(length), length, MSG_NOSIGNAL, null, 0);
-    return sent < 0 ? errnoName(errno()) : "";
+    return sent < 0 ? errnoName(threadErrno[0]) : "";
   }
 
   /** Sends octets to an address. Returns the errno's name when that failed, else "". */
   sendTo(octets: Uint8Array<ArrayBuffer>, address: string, port: number): string {
     const to = socketAddress(address, port);
     const sent = libc().sendto(this.fd, octets, octets.length, MSG_NOSIGNAL, to, to.length);
-    return sent < 0 ? errnoName(errno()) : "";
+    return sent < 0 ? errnoName(threadErrno[0]) : "";
   }
 
   /** The octets that came within the time; undefined when none did. */
@@ -79,7 +80,7 @@ export class TestSocket implements Disposable {
   option(level: number, name: number, value: number): this {
     const bytes = stableBytes(4);
     new DataView(bytes.buffer).setInt32(0, value, true);
-    check(libc().setsockopt(this.fd, level, name, bytes, 4), `setsockopt ${level} ${name}`);
+    check(libc().setsockopt(this.fd, level, name, bytes, 4), threadErrno[0], `setsockopt ${level} ${name}`);
     return this;
   }
 
