@@ -57,7 +57,7 @@ export const CONSOLE_COMMANDS: Readonly<Record<string, ConsoleCommand>> = {
   },
   switch: {
     operands: ["CONTEXT", "LOCAL", "PEER"],
-    summary: "move a context to another locator pair",
+    summary: "move a context to another locator pair, where it stays until that one fails",
     request: ([context, local, peer]) => ({ command: "switch", context, local, peer }),
     render: (result) => result as string,
   },

@@ -21,7 +21,7 @@ import { writeIpv6Header } from "../../wire/ipv6.ts";
 import { type Message, MessageType, ReapState, type Report, VerificationMethod } from "../../wire/message.ts";
 import { put16, put32 } from "../../wire/octets.ts";
 import { needsRoot } from "../lab/processes.ts";
-import { finish, Hosts, longestSilence, QUICK, type RunningAgent } from "./hosts.ts";
+import { ADAPTIVE, finish, Hosts, longestSilence, QUICK, type RunningAgent } from "./hosts.ts";
 
 /** Somebody who has nothing to do with it. Lives in the router, which sees what is sent there. */
 const VICTIM = "2001:db8:dead::1";
@@ -146,8 +146,8 @@ Deno.test({
   async fn() {
     await using hosts = new Hosts("at-flood");
     const { topology } = hosts, { a, b } = topology;
-    const agent = await hosts.start(a);
-    await hosts.start(b);
+    const agent = await hosts.start(a, ADAPTIVE);
+    await hosts.start(b, ADAPTIVE);
     using attacker = new Attacker(topology);
     const stream = await hosts.stream(5021);
     await agent.context("established context", settled);

@@ -5,7 +5,7 @@ import { monotonicNow } from "deno-tun";
 import { ask } from "../../control/client.ts";
 import type { ContextReport } from "../../control/protocol.ts";
 import { needsRoot } from "../lab/processes.ts";
-import { finish, Hosts, longestSilence, QUICK, type RunningAgent, until } from "./hosts.ts";
+import { ADAPTIVE, finish, Hosts, longestSilence, type RunningAgent, until } from "./hosts.ts";
 
 const settled = (context: ContextReport) => context.state === "ESTABLISHED" && context.reap === "operational";
 
@@ -22,7 +22,7 @@ Deno.test({
   async fn() {
     await using hosts = new Hosts("e2e-fork");
     const { topology } = hosts, { a, b } = topology;
-    const agent = await hosts.start(a), peer = await hosts.start(b, [...QUICK.slice(0, -1), "1000000"]);
+    const agent = await hosts.start(a, ADAPTIVE), peer = await hosts.start(b, [...ADAPTIVE.slice(0, -1), "1000000"]);
     const stream = await hosts.stream(5041);
     const { id } = await agent.context("established context", settled);
     const said = await ask<string>(agent.control, { command: "fork", context: String(id) });
