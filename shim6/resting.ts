@@ -26,6 +26,9 @@ const IMPLIED: ReadonlySet<keyof Context> = new Set([
   "state",
 ]);
 
+/** In place of the pair on which peers send as a rule. */
+const ULID = true;
+
 /** A field's place and its value, one after the other. */
 type Record = [local: string, peer: string, fii: number, localTag: number, since: number, ...fields: unknown[]];
 
@@ -46,6 +49,8 @@ export function restingText(context: Context): string | undefined {
       record.push(i, true);
     } else if (field === "current" || field === "toldPair") {
       if (!samePair(context[field], ulid)) record.push(i, value);
+    } else if (field === "incoming" && samePair(context.incoming!, ulid)) {
+      record.push(i, ULID);
     } else if (value instanceof PeerLocators || value instanceof Suspicion || PLAIN_OBJECTS.has(field)) {
       record.push(i, value);
     } else if (typeof value === "object" || typeof value === "number" && !Number.isFinite(value)) {
@@ -64,6 +69,7 @@ export function fromRestingText(text: string, host: ContextHost, id: number): Co
     const field = FIELDS[fields[i] as number];
     let value = fields[i + 1];
     if (field === "announced") value = host.local;
+    else if (field === "incoming" && value === ULID) value = context.ulid;
     else if (field === "peer") value = PeerLocators.fromJSON(value as ReturnType<PeerLocators["toJSON"]>);
     else if (field === "suspicion") value = Suspicion.fromJSON(value as ReturnType<Suspicion["toJSON"]>);
     Object.assign(context, { [field]: value });

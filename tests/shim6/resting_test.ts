@@ -52,9 +52,10 @@ Deno.test("a context comes back from rest as it was, whatever plain data is in i
 
 Deno.test("of an ordinary context hardly more than its addresses and tags is kept", () => {
   const context = established();
-  Object.assign(context, { peerTag: 2 ** 46, peer: peer(), announced: host.local });
+  Object.assign(context, { peerTag: 2 ** 46, peer: peer(), announced: host.local, incoming: { ...PAIR } });
   const text = restingText(context)!;
   assertEquals(text.length < 200, true, text);
+  assertEquals(fromRestingText(text, host, 5).incoming, PAIR);
   assertEquals(fromRestingText(text, host, 5).current === fromRestingText(text, host, 5).ulid, false);
 });
 
