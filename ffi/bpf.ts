@@ -66,7 +66,7 @@ function setAddress(offset: number, buffer: Uint8Array): void {
   attributesView.setBigUint64(offset, BigInt(addressOf(buffer)), true);
 }
 
-/** The result, or -1 with errno. */
+/** The result, or the errno as a negative number. */
 function bpf(command: number): number {
   const result = libc().syscall_bpf(SYS_BPF, command, attributes, attributes.length), code = threadErrno[0];
   return result < 0 ? -code : Number(result);

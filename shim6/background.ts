@@ -112,8 +112,8 @@ export class Background {
   }
 
   /**
-   * The peer sends on another pair than before: this host follows unless that is worse, for as long as both send on the same
-   * pair a failure leaves no doubt about which locators are suspect. The peer's hold-down bounds how often that happens.
+   * The peer sends on another pair than before. This host follows unless that is worse: while both send on the same pair,
+   * a failure leaves no doubt about which locators are suspect. The peer's hold-down bounds how often that happens.
    */
   peerMoved(context: Context, now: number): void {
     const { current, incoming: to } = context;

@@ -604,9 +604,7 @@ export class Failover {
     if (context.isCandidate(pair)) this.#switchFreely(context, pair, cause, now);
   }
 
-  /**
-   * Goes over to another pair while the one in use works. A Keepalive tells the peer, which may want to follow.
-   */
+  /** Goes over to another pair while the one in use works. A Keepalive tells the peer, which may want to follow. */
   #switchFreely(context: Context, pair: LocatorPair, cause: "operator" | "better-path", now: number): void {
     const from = context.current;
     context.machine?.switchTo(pair, now);

@@ -89,6 +89,20 @@ export const QUICK = [
  */
 export const ADAPTIVE: readonly string[] = QUICK.with(1, "adaptive");
 
+/** The defaults, on plain addresses, for flows of any length. */
+export const FAST: readonly string[] = [
+  "--profile",
+  "fast",
+  "--insecure-locators",
+  "--establish-always",
+  "2001:db8::/32",
+];
+
+/** Waits so many ms. */
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
 /** The testbed and what runs on it; removes everything when disposed. */
 export class Hosts implements AsyncDisposable {
   readonly topology: Topology;

@@ -2,20 +2,15 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { bpfRefused } from "../datapath/bpf_allowed.ts";
-import { finish, Hosts, tcpCounter } from "./hosts.ts";
+import { FAST, finish, Hosts, pause, tcpCounter } from "./hosts.ts";
 
 const needsRoot = Deno.uid() !== 0;
 if (needsRoot) console.log("the failover of a dense stream is left out: not root");
 
-const FAST = ["--profile", "fast", "--insecure-locators", "--establish-always", "2001:db8::/32"];
 /** So many octets each millisecond that some are always on their way. */
 const DENSE = { blockBytes: 16_384, everyMs: 1 };
 /** On a busy machine a failure may be noticed only after TCP's 200 ms: then the next one has to tell. */
 const FAILURES = 4;
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
 
 Deno.test({
   name: "what was lost with a dense stream's path is repeated at once, without TCP's retransmission timer",

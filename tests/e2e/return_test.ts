@@ -2,13 +2,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { needsRoot } from "../lab/processes.ts";
-import { finish, Hosts } from "./hosts.ts";
-
-const ARGUMENTS = ["--profile", "fast", "--insecure-locators", "--establish-always", "2001:db8::/32"];
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
+import { FAST, finish, Hosts, pause } from "./hosts.ts";
 
 Deno.test({
   name: "after a short failure both hosts send as ever again, ten seconds later",
@@ -16,7 +10,7 @@ Deno.test({
   async fn() {
     await using hosts = new Hosts("e2e-return");
     const { topology } = hosts, { a, b } = topology;
-    const agents = await Promise.all([a, b].map((host) => hosts.start(host, ARGUMENTS)));
+    const agents = await Promise.all([a, b].map((host) => hosts.start(host, FAST)));
     const stream = await hosts.stream(5_061);
     const all = (what: string, isOnUlid: boolean) =>
       Promise.all(agents.map((agent) =>
